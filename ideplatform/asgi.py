@@ -1,0 +1,21 @@
+"""The one ASGI application: health, sockets, Django. Guards stand before every parser."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ideplatform.settings")
+
+from django.core.asgi import get_asgi_application  # noqa: E402
+
+django_app = get_asgi_application()
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+
+from ideplatform.kit.guards import Guard  # noqa: E402
+from ideplatform.sockets import routes  # noqa: E402
+from ideplatform.status import Status  # noqa: E402
+
+application = Guard(
+    ProtocolTypeRouter({"http": Status(django_app), "websocket": URLRouter(routes)})
+)

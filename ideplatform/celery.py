@@ -1,0 +1,58 @@
+"""The Celery application: messages only say "look at X", PostgreSQL holds the truth."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+from celery.signals import setup_logging
+from kombu import Queue
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ideplatform.settings")
+
+from django.conf import settings  # noqa: E402  (the settings module must be named first)
+
+AGENT_TASKS, EMBEDDINGS, DEFAULT = (
+    "queue:agent_tasks",
+    "queue:embeddings",
+    "queue:default",
+)
+HARD_LIMIT_S = 900
+
+
+def _broker_url() -> str:
+    env = settings.ENV
+    return env.celery_broker_url or env.redis_broker_url or env.redis_url
+
+
+app = Celery("ideplatform")
+app.conf.update(
+    broker_url=_broker_url(),
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={
+        "visibility_timeout": 2 * HARD_LIMIT_S,
+        "socket_timeout": 30,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "queue_order_strategy": "priority",
+    },
+    task_ignore_result=True,
+    task_default_queue=DEFAULT,
+    task_queues=[Queue(AGENT_TASKS), Queue(EMBEDDINGS), Queue(DEFAULT)],
+    task_routes={"agents.tasks.execute_run": {"queue": AGENT_TASKS}},
+    task_serializer="json",
+    accept_content=["json"],
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    task_time_limit=HARD_LIMIT_S,
+    timezone="UTC",
+    beat_schedule={},
+)
+app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def _keep_our_logs(**_: object) -> None:
+    """Connecting is enough: Celery then leaves the logging of `settings` alone."""

@@ -1,0 +1,1 @@
+"""Shared parts without models: each file is a noun, and none imports an app."""

@@ -1,0 +1,65 @@
+"""Database work from coroutines: one bounded pool, one hop per unit of work.
+
+Stock Channels runs all database calls of a process on one thread; `run_db` does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connections
+
+from ideplatform.kit.errors import DatabaseDown
+from ideplatform.observability import metrics
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(
+        max_workers=settings.ENV.db_pool_max, thread_name_prefix="run-db"
+    )
+
+
+async def run_db(service: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a sync service on the pool and give its connection back.
+
+    Raises what the service raises; a lost database is DatabaseDown (503, retryable).
+    """
+    context = contextvars.copy_context()
+    work = functools.partial(
+        context.run, _unit, time.monotonic(), service, *args, **kwargs
+    )
+    return await asyncio.get_running_loop().run_in_executor(_pool(), work)
+
+
+def _unit(
+    queued_at: float, service: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+) -> R:
+    metrics.db_pool_wait_seconds.observe(time.monotonic() - queued_at)
+    try:
+        return service(*args, **kwargs)
+    except (OperationalError, InterfaceError) as lost:
+        if is_lost(lost):
+            raise DatabaseDown(retry_after_s=2) from lost
+        raise
+    finally:
+        connections.close_all()
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether a driver error means that the server, not the statement, failed.
+
+    SQLSTATE classes 08 (connection), 53 (resources), 57P0x (shutdown); none at all is a dead socket.
+    """
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state is None or state[:2] in {"08", "53"} or state[:4] == "57P0"

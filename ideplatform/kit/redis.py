@@ -1,0 +1,78 @@
+"""Redis clients by role, the seed's keys, and the doorbell.
+
+Redis is bell and accelerator: every caller must live without it. All clients set
+`socket_timeout`; blocking readers choose theirs above their own block time.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+from uuid import UUID
+
+import redis
+import redis.asyncio
+from django.conf import settings
+
+Role = Literal["bus", "tail", "cache", "broker"]
+TIMEOUT_S = 1.0
+ERRORS = (redis.RedisError, OSError)
+
+
+def url(role: Role) -> str:
+    """The address of a role's Redis."""
+    env = settings.ENV
+    return getattr(env, f"redis_{role}_url") or env.redis_url  # type: ignore[no-any-return]
+
+
+@functools.cache
+def client(role: Role) -> redis.Redis:
+    """The process's shared synchronous client of a role."""
+    return redis.Redis.from_url(
+        url(role), socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+    )
+
+
+def async_client(
+    role: Role, *, socket_timeout_s: float = TIMEOUT_S
+) -> redis.asyncio.Redis:
+    """A new asynchronous client; its owner closes it. One event loop only."""
+    return redis.asyncio.Redis.from_url(
+        url(role), socket_timeout=socket_timeout_s, socket_connect_timeout=TIMEOUT_S
+    )
+
+
+def ring(channel: str, message: bytes = b"") -> None:
+    """Wake whoever waits; losing a ring costs only the waiter's next poll."""
+    try:
+        client("bus").publish(channel, message)
+    except ERRORS:
+        return
+
+
+def session_key(user_id: UUID, session_id: UUID) -> str:
+    return f"session:{user_id}:{session_id}"
+
+
+def provider_key(provider_id: UUID) -> str:
+    return f"cache:provider:{provider_id}"
+
+
+def agent_key(agent_id: str) -> str:
+    return f"cache:agent:{agent_id}"
+
+
+def user_limit_key(user_id: UUID, endpoint: str) -> str:
+    return f"ratelimit:{user_id}:{endpoint}"
+
+
+def ip_limit_key(ip: str, endpoint: str) -> str:
+    return f"ratelimit:ip:{ip}:{endpoint}"
+
+
+def presence_key(workspace_id: UUID) -> str:
+    return f"presence:workspace:{workspace_id}"
+
+
+def tail_key(run_id: UUID) -> str:
+    return f"run:{run_id}"

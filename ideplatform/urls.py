@@ -1,0 +1,25 @@
+"""Every HTTP route of Django."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+api_v1 = [
+    path("auth/", include("accounts.api.urls.auth")),
+    path("organizations", include("accounts.api.urls.organizations")),
+    path("workspaces", include("workspaces.api.urls")),
+    path("providers", include("providers.api.urls")),
+    path("billing/", include("billing.api.urls")),
+    path("", include("agents.api.urls")),
+]
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/v1/", include(api_v1)),
+]
+
+handler400 = "ideplatform.kit.rest.bad_request"
+handler403 = "ideplatform.kit.rest.forbidden"
+handler404 = "ideplatform.kit.rest.not_found"
+handler500 = "ideplatform.kit.rest.server_error"

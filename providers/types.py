@@ -1,0 +1,248 @@
+"""Values of the paid door that other apps may use: calls and chunks. No framework.
+
+Vendor dialects are translated to these by `providers.adapters`; see docs/walks.md.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from billing.types import TokenCount
+
+Raw = msgspec.Raw
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+Level = Literal["off", "minimal", "low", "medium", "high", "auto"]
+
+
+class ProviderType(StrEnum):
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    GOOGLE = "google"
+    OPENAI_COMPATIBLE = "openai_compatible"
+
+
+class ProviderScope(StrEnum):
+    """Who may use a provider; the nearest scope wins when names collide."""
+
+    PLATFORM = "platform"
+    ORGANIZATION = "organization"
+    WORKSPACE = "workspace"
+    USER = "user"
+
+
+class Part(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    """A piece of a message."""
+
+
+class TextPart(Part, frozen=True, tag="text", kw_only=True):
+    text: str
+
+
+class ImagePart(Part, frozen=True, tag="image", kw_only=True):
+    """`data` is base64 of the bytes, or empty when `url` names them."""
+
+    media_type: str
+    data: str = ""
+    url: str = ""
+
+
+class ThinkingPart(Part, frozen=True, tag="thinking", kw_only=True):
+    """Reasoning and the vendor's signature, which must come back unchanged with tool results."""
+
+    text: str
+    signature: str = ""
+
+
+class RedactedThinkingPart(Part, frozen=True, tag="redacted_thinking", kw_only=True):
+    data: str
+
+
+class ToolUsePart(Part, frozen=True, tag="tool_use", kw_only=True):
+    """A call the model made; `arguments` is the JSON text it wrote (may be invalid JSON)."""
+
+    id: str
+    name: str
+    arguments: str
+    signature: str = ""
+
+
+class ToolResultPart(Part, frozen=True, tag="tool_result", kw_only=True):
+    tool_use_id: str
+    text: str
+    name: str = ""
+    is_error: bool = False
+
+
+AnyPart = (
+    TextPart | ImagePart | ThinkingPart | RedactedThinkingPart | ToolUsePart | ToolResultPart
+)
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    role: Role
+    parts: tuple[AnyPart, ...]
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
+    """A function the model may call; `parameters` is its JSON Schema, raw."""
+
+    name: str
+    description: str
+    parameters: Raw
+
+
+class Reasoning(msgspec.Struct, frozen=True, kw_only=True):
+    """How much the model may think; `budget` is tokens, None leaves it to the vendor."""
+
+    level: Level = "off"
+    budget: int | None = None
+
+
+class CallContext(msgspec.Struct, frozen=True, kw_only=True):
+    """Who pays for a call and what it belongs to."""
+
+    user_id: UUID
+    organization_id: UUID
+    workspace_id: UUID | None = None
+    api_key_id: UUID | None = None
+    agent_id: str = ""
+    conversation_id: UUID | None = None
+    run_id: UUID | None = None
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One chat request in our own words. `deadline_s` bounds the whole call, retries included."""
+
+    request_id: UUID
+    context: CallContext
+    model: str
+    messages: tuple[Message, ...]
+    attempt: int = 1
+    system: str = ""
+    tools: tuple[Tool, ...] = ()
+    tool_choice: Literal["auto", "required", "none"] = "auto"
+    parallel_tools: bool = True
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    reasoning: Reasoning = Reasoning()
+    response_schema: Raw | None = None
+    deadline_s: float = 900
+
+
+class EmbedCall(msgspec.Struct, frozen=True, kw_only=True):
+    request_id: UUID
+    context: CallContext
+    model: str
+    inputs: tuple[str, ...]
+    attempt: int = 1
+    dimensions: int | None = None
+    deadline_s: float = 60
+
+
+class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
+    vectors: tuple[tuple[float, ...], ...]
+    model: str
+    tokens: TokenCount
+    provider_request_id: str = ""
+
+
+class StopReason(StrEnum):
+    END = "end"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    STOP_SEQUENCE = "stop_sequence"
+    CONTENT_FILTER = "content_filter"
+    REFUSAL = "refusal"
+    PAUSE = "pause"
+    COMPACTION = "compaction"
+    BUDGET = "budget"
+    CANCELLED = "cancelled"
+
+
+class Chunk(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
+    """A piece of an answer, in the order the vendor sent it."""
+
+
+class Started(Chunk, frozen=True, tag="started", kw_only=True):
+    """The vendor accepted the call; nothing is retried after this."""
+
+    model: str
+    provider: str = ""
+    provider_request_id: str = ""
+
+
+class Text(Chunk, frozen=True, tag="text", kw_only=True):
+    index: int
+    text: str
+
+
+class Thinking(Chunk, frozen=True, tag="thinking", kw_only=True):
+    index: int
+    text: str
+
+
+class ThinkingSignature(Chunk, frozen=True, tag="thinking_signature", kw_only=True):
+    index: int
+    signature: str
+
+
+class RedactedThinking(Chunk, frozen=True, tag="redacted_thinking", kw_only=True):
+    index: int
+    data: str
+
+
+class ToolCall(Chunk, frozen=True, tag="tool_call", kw_only=True):
+    """`index` joins the argument deltas of parallel calls, which interleave."""
+
+    index: int
+    id: str
+    name: str
+    signature: str = ""
+
+
+class ToolArguments(Chunk, frozen=True, tag="tool_arguments", kw_only=True):
+    index: int
+    delta: str
+
+
+class ToolCallEnd(Chunk, frozen=True, tag="tool_call_end", kw_only=True):
+    index: int
+
+
+class Refusal(Chunk, frozen=True, tag="refusal", kw_only=True):
+    text: str
+
+
+class Usage(Chunk, frozen=True, tag="usage", kw_only=True):
+    """Tokens so far; each ended stream has exactly one with `is_final`.
+
+    `cost_usd` (decimal string) and `is_estimated` are filled by the paid door, not by adapters.
+    """
+
+    tokens: TokenCount
+    is_final: bool
+    service_tier: str = "standard"
+    is_estimated: bool = False
+    cost_usd: str | None = None
+    usage_event_id: UUID | None = None
+
+
+class Stop(Chunk, frozen=True, tag="stop", kw_only=True):
+    """The last chunk of a stream that ended in order."""
+
+    reason: StopReason
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as a provider lists it; unknown limits are None."""
+
+    id: str
+    display_name: str = ""
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None

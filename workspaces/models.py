@@ -1,0 +1,168 @@
+"""Tables of workspaces, members and files."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from accounts.models import Organization
+from ideplatform.kit import ids
+from ideplatform.kit.columns import choices, one_of
+from workspaces.types import NodeKind, Origin, Visibility, WorkspaceRole
+
+
+class Workspace(models.Model):
+    """A project. Deleted ones stay 30 days, invisible, then are purged."""
+
+    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
+    name = models.CharField(max_length=255)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="+"
+    )
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, related_name="workspaces"
+    )
+    settings = models.JSONField(default=dict)
+    visibility = models.CharField(
+        max_length=12, choices=choices(Visibility), default=Visibility.PRIVATE
+    )
+    default_role = models.CharField(
+        max_length=10, choices=choices(WorkspaceRole), default=WorkspaceRole.VIEWER
+    )
+    revision = models.PositiveIntegerField(default=1)
+    file_count = models.PositiveIntegerField(default=0)
+    bytes_used = models.PositiveBigIntegerField(default=0)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "workspaces"
+        indexes = [
+            models.Index(fields=["organization", "id"], name="workspaces_organization")
+        ]
+        constraints = [
+            one_of("visibility", Visibility, "workspaces_visibility"),
+            models.CheckConstraint(
+                condition=Q(default_role__in=["editor", "viewer"]),
+                name="workspaces_default_role",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class WorkspaceMembership(models.Model):
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    role = models.CharField(max_length=10, choices=choices(WorkspaceRole))
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "workspace_memberships"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["workspace", "user"], name="workspace_member_unique"
+            ),
+            one_of("role", WorkspaceRole, "workspace_member_role"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.role}"
+
+
+class FileNode(models.Model):
+    """A file or directory. Its id is stable over moves, and names its collaboration room."""
+
+    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
+    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="nodes")
+    path = models.CharField(max_length=1024, db_collation="C")
+    folded_path = models.CharField(max_length=2048, db_collation="C")
+    kind = models.CharField(max_length=10, choices=choices(NodeKind))
+    version = models.PositiveIntegerField(default=0)
+    size = models.PositiveBigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, blank=True, default="")
+    eol = models.CharField(max_length=4, blank=True, default="")
+    has_bom = models.BooleanField(default=False)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "file_nodes"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["workspace", "folded_path"], name="file_nodes_path"
+            ),
+            one_of("kind", NodeKind, "file_nodes_kind"),
+        ]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class Blob(models.Model):
+    """Content by digest, shared inside one organization only."""
+
+    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="+")
+    sha256 = models.CharField(max_length=64)
+    size = models.PositiveBigIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "blobs"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "sha256"], name="blobs_digest"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.sha256
+
+
+class BlobChunk(models.Model):
+    """At most 1 MiB of a blob."""
+
+    blob = models.ForeignKey(Blob, models.CASCADE, related_name="chunks")
+    no = models.PositiveIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        db_table = "blob_chunks"
+        constraints = [
+            models.UniqueConstraint(fields=["blob", "no"], name="blob_chunks_no")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.blob_id} {self.no}"
+
+
+class FileVersionRow(models.Model):
+    """One version of a file; 100 of them, or 90 days, are kept."""
+
+    file = models.ForeignKey(FileNode, models.CASCADE, related_name="versions")
+    version = models.PositiveIntegerField()
+    blob = models.ForeignKey(Blob, models.PROTECT, related_name="+")
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    origin = models.CharField(max_length=10, choices=choices(Origin))
+    run_id = models.UUIDField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "file_versions"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["file", "version"], name="file_versions_version"
+            ),
+            one_of("origin", Origin, "file_versions_origin"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.file_id} v{self.version}"

@@ -1,0 +1,99 @@
+"""Values and ports other apps may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from accounts.types import Permission
+
+P = Permission
+
+
+class WorkspaceRole(StrEnum):
+    OWNER = "owner"
+    EDITOR = "editor"
+    VIEWER = "viewer"
+
+
+class Visibility(StrEnum):
+    PRIVATE = "private"
+    ORGANIZATION = "organization"
+
+
+class NodeKind(StrEnum):
+    FILE = "file"
+    DIRECTORY = "directory"
+
+
+class Origin(StrEnum):
+    """Where a version came from."""
+
+    REST = "rest"
+    UPLOAD = "upload"
+    IMPORT = "import"
+    AGENT = "agent"
+    DOCUMENT = "document"
+    RESTORE = "restore"
+
+
+_VIEWER = frozenset({P.WORKSPACE_VIEW, P.FILE_READ, P.MEMORY_READ, P.RUN_READ})
+_EDITOR = _VIEWER | {
+    P.FILE_WRITE,
+    P.AGENT_RUN,
+    P.MEMORY_WRITE,
+    P.BLUEPRINT_WRITE,
+    P.PROVIDER_USE,
+    P.PROVIDER_MANAGE,
+    P.BILLING_VIEW,
+}
+ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
+    WorkspaceRole.VIEWER: _VIEWER,
+    WorkspaceRole.EDITOR: _EDITOR,
+    WorkspaceRole.OWNER: _EDITOR | {P.WORKSPACE_MANAGE},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceRef:
+    """A workspace the actor may use, with the role that was found for it."""
+
+    id: UUID
+    organization_id: UUID
+    role: WorkspaceRole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileVersion:
+    """One version of a file: `version` counts from 1, `size` is bytes, `sha256` hexadecimal."""
+
+    file_id: UUID
+    workspace_id: UUID
+    path: str
+    version: int
+    size: int
+    sha256: str
+    author_id: UUID | None
+    origin: str
+    created_at: datetime
+
+
+class TextAuthority(Protocol):
+    """Whoever holds a file's live document: writes to such a file go there, not to the table."""
+
+    def holds(self, *, file_id: UUID) -> bool:
+        """Whether a live document exists for the file."""
+
+    def write_text(
+        self,
+        *,
+        file_id: UUID,
+        text: str,
+        base_version: int | None,
+        author_id: UUID,
+        origin: str,
+    ) -> FileVersion:
+        """Merge `text`, written against `base_version`, into the document; the new version."""
