@@ -1,7 +1,12 @@
 """Loopback ports for the embedded parts."""
 
+import json
 import random
 import socket
+from pathlib import Path
+
+from ideplatform.embedded import private_files
+from ideplatform.embedded.errors import EmbeddedError
 
 # Below the kernel's range for outgoing connections (32768-60999 on Linux). A client
 # that redials a dead server inside that range can be given the server's own port as
@@ -10,7 +15,7 @@ FIRST_PORT = 20_000
 LAST_PORT = 32_000
 
 
-class PortTaken(Exception):
+class PortTaken(EmbeddedError):
     """Somebody else listens on the address that was asked for."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -55,3 +60,32 @@ def listen(host: str, port: int, *, backlog: int = 2048) -> socket.socket:
         raise PortTaken(host, port) from error
     listener.setblocking(False)
     return listener
+
+
+class PortBook:
+    """The loopback ports of one data directory: the same ones at every start if they are free.
+
+    What a row or a bookmark says about a port (the simulated provider's base URL, a database
+    tool) then stays true after a restart.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._taken: dict[str, int] = {}
+
+    def port(self, name: str) -> int:
+        """The port of the part ``name``, remembered or new."""
+        known = self._load()
+        port = known.get(name)
+        if port is None or port in self._taken.values() or not is_free(port):
+            port = free_port()
+            private_files.write(self._path, json.dumps({**known, name: port}, indent=1) + "\n")
+        self._taken[name] = port
+        return port
+
+    def _load(self) -> dict[str, int]:
+        try:
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return {str(name): int(port) for name, port in found.items()}

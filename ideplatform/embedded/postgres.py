@@ -126,6 +126,7 @@ class PostgresPart:
         """Make everything a start needs and remove what an earlier crash left."""
         self._refuse_unnamed_account()
         private_files.make_private_dir(self.data_dir)
+        self._refuse_or_set_aside_a_foreign_cluster()
         self._passwords = self._ensure_passwords()
         if self.runs_as_other:
             _copy_binaries()
@@ -183,13 +184,34 @@ class PostgresPart:
                 "password database: name it there, or set DATABASE_URL"
             ) from None
 
+    def _refuse_or_set_aside_a_foreign_cluster(self) -> None:
+        """A cluster without our passwords is of another life of this directory.
+
+        Root's clusters live apart from DATA_DIR and outlive its removal: such a one is
+        renamed, never deleted, and a new one takes its place.
+        """
+        if self._passwords_path.exists() or not self.cluster_dir.exists():
+            return
+        if not self.runs_as_other:
+            raise PartFailed(
+                f"{self.cluster_dir} is a cluster, but {self._passwords_path} is gone: restore "
+                "that file from a backup, or move the cluster away to begin anew"
+            )
+        self._end_leftovers()
+        self.home.rename(self.home.with_name(f"{self.home.name}-left-{time.time_ns()}"))
+
+    @property
+    def _passwords_path(self) -> Path:
+        return self.data_dir / "postgres.env"
+
     def _ensure_passwords(self) -> dict[str, str]:
-        path = self.data_dir / "postgres.env"
-        known = private_files.read_values(path)
+        known = private_files.read_values(self._passwords_path)
         roles = (SUPERUSER, OWNER_ROLE, APP_ROLE)
         if not all(role in known for role in roles):
             known = {role: secrets.token_urlsafe(32) for role in roles}
-            private_files.write_values(path, known, heading="Passwords of the embedded PostgreSQL")
+            private_files.write_values(
+                self._passwords_path, known, heading="Passwords of the embedded PostgreSQL"
+            )
         return known
 
     def _make_home(self) -> None:

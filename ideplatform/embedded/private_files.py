@@ -23,7 +23,7 @@ def write(path: Path, text: str) -> None:
             draft.write(text)
             draft.flush()
             os.fsync(draft.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

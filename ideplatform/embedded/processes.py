@@ -129,7 +129,7 @@ def working_in(directory: Path) -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*/cwd"):
         with contextlib.suppress(OSError):
-            if os.readlink(entry) == str(directory):
+            if entry.readlink() == directory:
                 found.append(int(entry.parent.name))
     return found
 
