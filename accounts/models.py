@@ -26,7 +26,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     """A person. Deleting one keeps the row (facts refer to it) and empties it."""
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
-    email = models.CharField(max_length=255)
+    email = models.CharField(max_length=255, unique=True)
     password = models.CharField(max_length=255, db_column="hashed_password")
     full_name = models.CharField(max_length=255, blank=True, default="")
     is_active = models.BooleanField(default=True)
