@@ -81,7 +81,8 @@ class Child:
         except OSError as error:
             raise EmbeddedError(f"{self.spec.name} could not be started: {error}") from error
         self._register.add(self.spec, self._process.pid)
-        self._pump = asyncio.create_task(self._read(self._process))
+        if self._process.stdout is not None:
+            self._pump = asyncio.create_task(self._read(self._process.stdout))
 
     async def keep_running(self) -> None:
         """Restart the process whenever it dies; returns after ``stop``, raises GaveUp."""
@@ -97,7 +98,7 @@ class Child:
                 return
             await self.start()
 
-    async def stop(self, *, timeout_s: float | None = None) -> None:
+    async def stop(self, *, within_s: float) -> None:
         """Ask the process to end, wait, then kill its group; never restart it."""
         self._stopping.set()
         process = self._process
@@ -106,7 +107,7 @@ class Child:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(self.spec.stop_signal)
-            limit_s = self.spec.stop_timeout_s if timeout_s is None else timeout_s
+            limit_s = min(self.spec.stop_timeout_s, within_s)
             try:
                 await asyncio.wait_for(process.wait(), limit_s)
             except TimeoutError:
@@ -135,11 +136,10 @@ class Child:
         self._register.remove(self.spec.name)
         return code
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
+    async def _read(self, pipe: asyncio.StreamReader) -> None:
         lines = Lines(self._output)
         try:
-            while data := await process.stdout.read(65_536):
+            while data := await pipe.read(65_536):
                 lines.feed(data)
         finally:
             lines.end()

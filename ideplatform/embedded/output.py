@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging.handlers
-import os
 import queue
 import sys
 import threading
@@ -28,7 +27,7 @@ class Console:
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stdout
+        self._stream: TextIO | None = stream or sys.stdout
         self._lines: queue.Queue[str | None] = queue.Queue(CONSOLE_BACKLOG)
         self._dropped = 0
         self._thread = threading.Thread(target=self._write, name="console", daemon=True)
@@ -51,11 +50,13 @@ class Console:
         while (line := self._lines.get()) is not None:
             missed, self._dropped = self._dropped, 0
             text = f"up | {missed} lines were not shown\n" if missed else ""
+            if self._stream is None:
+                continue
             try:
                 self._stream.write(f"{text}{line}\n")
                 self._stream.flush()
             except (OSError, ValueError):  # the terminal is gone; the files go on
-                self._stream = Path(os.devnull).open("w")
+                self._stream = None
 
 
 class Output:

@@ -97,10 +97,7 @@ class Supervisor:
         deadline = time.monotonic() + SHUTDOWN_S
         for group in reversed(self._groups):
             left_s = max(0.0, deadline - time.monotonic())
-            stops = [
-                child.stop(timeout_s=min(child.spec.stop_timeout_s, left_s)) for child in group
-            ]
-            await asyncio.gather(*stops)
+            await asyncio.gather(*(child.stop(within_s=left_s) for child in group))
         for keeper in list(self._keepers):
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)

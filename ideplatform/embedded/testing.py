@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from ideplatform.embedded import processes
 from ideplatform.embedded.errors import PartFailed
@@ -46,16 +47,15 @@ def running_stores() -> Iterator[Stores]:
         text=True,
         start_new_session=True,  # a Ctrl-C for the test run must not reach the stores first
     )
-    assert guardian.stdin is not None
-    assert guardian.stdout is not None
+    lifeline, answer = cast("IO[str]", guardian.stdin), cast("IO[str]", guardian.stdout)
     try:
-        line = guardian.stdout.readline()
+        line = answer.readline()
         if not line:
             raise PartFailed("the stores for the tests did not start; the reason stands above")
         yield Stores(**json.loads(line))
     finally:
-        guardian.stdin.close()
-        guardian.stdout.close()
+        lifeline.close()
+        answer.close()
         guardian.wait(timeout=60)
 
 
@@ -81,7 +81,8 @@ def guard() -> None:
             redis_url=redis.url,
             data_dir=str(data_dir),
         )
-        print(json.dumps(asdict(stores)), flush=True)
+        sys.stdout.write(json.dumps(asdict(stores)) + "\n")
+        sys.stdout.flush()
         sys.stdin.read()
     finally:
         _stop(servers)
@@ -92,12 +93,13 @@ def guard() -> None:
 def _start(part: PostgresPart | RedisPart, data_dir: Path) -> subprocess.Popen[bytes]:
     spec = part.spec()
     with (data_dir / f"{part.name}.log").open("wb") as log:
-        return subprocess.Popen(
+        server: subprocess.Popen[bytes] = subprocess.Popen(
             list(spec.argv),
             stdout=log,
             stderr=subprocess.STDOUT,
             **processes.popen_options(spec),  # type: ignore[call-overload]
         )
+    return server
 
 
 def _stop(servers: list[subprocess.Popen[bytes]]) -> None:
