@@ -1,0 +1,61 @@
+"""Own clones of the migrated test database, for tests that really commit.
+
+Flushing tables cannot work here: facts are append-only and refuse TRUNCATE.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from django.db import connections
+from psycopg import sql
+
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def clone() -> Iterator[str]:
+    """Point Django at a fresh copy of the test database; the copy is dropped afterwards."""
+    template = str(connections.settings["default"]["NAME"])
+    name = f"{template}_c{next(_numbers)}"
+    _use(template)
+    _run(sql.SQL("CREATE DATABASE {} TEMPLATE {}"), name, template)
+    _use(name)
+    try:
+        yield name
+    finally:
+        _use(template)
+        _run(sql.SQL("DROP DATABASE {} WITH (FORCE)"), name)
+
+
+def _use(name: str) -> None:
+    connection = connections["default"]
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]  # of the PostgreSQL backend
+    connections.settings["default"]["NAME"] = name
+    connection.settings_dict["NAME"] = name
+
+
+def _run(statement: sql.SQL, *names: str) -> None:
+    with _maintenance() as server:
+        if len(names) > 1:
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [names[1]],
+            )
+        server.execute(statement.format(*(sql.Identifier(name) for name in names)))
+
+
+def _maintenance() -> psycopg.Connection:
+    options = connections.settings["default"]
+    return psycopg.connect(
+        host=options["HOST"],
+        port=options["PORT"] or None,
+        user=options["USER"],
+        password=options["PASSWORD"] or None,
+        dbname="postgres",
+        autocommit=True,
+    )
