@@ -4,8 +4,15 @@
 import os
 import sys
 
-from django.core.management import execute_from_command_line
+from ideplatform.embedded import environment
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["up"]:  # makes the environment that Django needs, so it comes first
+        from ideplatform.embedded import options, up
+
+        sys.exit(up.main(options.parse(sys.argv[2:])))
+    environment.adopt(os.environ)
+    from django.core.management import execute_from_command_line
+
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ideplatform.settings")
     execute_from_command_line(sys.argv)

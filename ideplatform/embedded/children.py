@@ -14,6 +14,7 @@ from ideplatform.embedded.output import ChildOutput, Lines
 from ideplatform.embedded.processes import ChildSpec
 from ideplatform.embedded.register import Register
 
+MAX_DEATHS = 5
 LAST_WORDS_S = 1.0  # a grandchild may hold the pipe open after its parent has ended
 
 
@@ -23,7 +24,7 @@ class RestartPolicy:
 
     first_delay_s: float = 0.5
     longest_delay_s: float = 30
-    max_deaths: int = 5
+    max_deaths: int = MAX_DEATHS
     window_s: float = 60  # of that many deaths; also the life after which delays start anew
 
 
@@ -58,6 +59,7 @@ class Child:
         self._stopping = asyncio.Event()
         self._deaths: deque[float] = deque(maxlen=policy.max_deaths)
         self._quick_deaths = 0
+        self._starting = asyncio.Lock()  # a stop must not miss a process that is being made
 
     @property
     def pid(self) -> int | None:
@@ -67,10 +69,13 @@ class Child:
 
     async def start(self) -> None:
         """Start the process once; EmbeddedError when it cannot be."""
-        if self.spec.prepare is not None:
-            await asyncio.to_thread(self.spec.prepare)
-        if self._stopping.is_set():
-            return
+        async with self._starting:
+            if self.spec.prepare is not None:
+                await asyncio.to_thread(self.spec.prepare)
+            if not self._stopping.is_set():
+                await self._spawn()
+
+    async def _spawn(self) -> None:
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self.spec.argv,
@@ -101,7 +106,8 @@ class Child:
     async def stop(self, *, within_s: float) -> None:
         """Ask the process to end, wait, then kill its group; never restart it."""
         self._stopping.set()
-        process = self._process
+        async with self._starting:
+            process = self._process
         if process is None:
             return
         if process.returncode is None:

@@ -31,6 +31,7 @@ ROOT_HOME = Path("/var/lib/ide-mundial")  # where root's copy lives: `nobody` mu
 ROOT_RUNS_AS = "nobody"
 MAX_SOCKET_PATH = 107  # sun_path of sockaddr_un, without its final NUL
 MAX_CONNECTIONS = 200
+STORES_LAST = 91  # of the shutdown order: Redis, then PostgreSQL
 
 DATABASE = "ide"
 SUPERUSER = "postgres"
@@ -117,7 +118,8 @@ class PostgresPart:
             cwd=self.home,
             user=self._user,
             stop_signal=signal.SIGINT,
-            stop_timeout_s=20,
+            stop_timeout_s=10,
+            stop_order=STORES_LAST,
             death_signal=signal.SIGINT,
             prepare=self.prepare,
         )

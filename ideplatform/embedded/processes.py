@@ -27,6 +27,7 @@ class ChildSpec:
     user: str | None = None  # another account to run as; only root may ask for it
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 10
+    stop_order: int = 0  # children of a lower order have ended before a higher one is asked
     death_signal: signal.Signals = signal.SIGKILL  # sent by the kernel when its parent dies
     clean_exits: frozenset[int] = frozenset({0})
     pass_fds: Sequence[int] = ()

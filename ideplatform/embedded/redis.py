@@ -18,6 +18,7 @@ from ideplatform.embedded.errors import BinariesMissing, PartFailed
 from ideplatform.embedded.processes import ChildSpec
 
 OLDEST_VERSION = (6, 2)
+STORES_LAST = 90  # of the shutdown order: everything else has ended before
 
 # noeviction and AOF: with Redis's defaults a kill -9 lost every task that waited in it.
 CONFIGURATION = """\
@@ -67,7 +68,8 @@ class RedisPart:
             argv=[str(find_server()), str(self._configuration_path)],
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
             cwd=self.directory,
-            stop_timeout_s=5,
+            stop_timeout_s=3,
+            stop_order=STORES_LAST,
             death_signal=signal.SIGTERM,
             prepare=self.prepare,
         )

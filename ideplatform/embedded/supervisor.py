@@ -5,6 +5,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Sequence
+from itertools import groupby
 
 from ideplatform.embedded.children import Child, GaveUp, RestartPolicy
 from ideplatform.embedded.output import Output
@@ -20,9 +21,9 @@ class StopRequested(Exception):
 
 
 class Supervisor:
-    """Children in groups. Groups start in the order they are added and end in the reverse.
+    """Children that start when they are handed over and end by their ``stop_order``.
 
-    The first signal ends the groups one after the other; the second kills them all.
+    The first signal asks for the end, the second kills every process group.
     """
 
     def __init__(
@@ -31,8 +32,8 @@ class Supervisor:
         self._output = output
         self._register = register
         self._policy = policy or RestartPolicy()
-        self._groups: list[list[Child]] = []
-        self._keepers: dict[asyncio.Task[None], Child] = {}
+        self._children: list[Child] = []
+        self._keepers: list[asyncio.Task[None]] = []
         self._signals = 0
         self._ended = asyncio.Event()
         self._failure: BaseException | None = None
@@ -40,8 +41,8 @@ class Supervisor:
     @property
     def pids(self) -> dict[str, int]:
         """The living children by name."""
-        children = (child for group in self._groups for child in group)
-        return {child.spec.name: child.pid for child in children if child.pid is not None}
+        living = ((child.spec.name, child.pid) for child in self._children)
+        return {name: pid for name, pid in living if pid is not None}
 
     def listen_for_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -55,23 +56,14 @@ class Supervisor:
             loop.remove_signal_handler(sign)
 
     async def start(self, specs: Sequence[ChildSpec]) -> None:
-        """Start a group of children and keep them running."""
-        group: list[Child] = []
-        self._groups.append(group)
-        for spec in specs:
-            child = Child(
-                spec,
-                output=self._output.stream(spec.name),
-                register=self._register,
-                policy=self._policy,
-                say=self._output.say,
-            )
-            group.append(child)
-        await asyncio.gather(*(child.start() for child in group))
-        for child in group:
+        """Start children at the same time and keep them running."""
+        children = [self._child(spec) for spec in specs]
+        self._children += children
+        await asyncio.gather(*(child.start() for child in children))
+        for child in children:
             keeper = asyncio.create_task(child.keep_running(), name=child.spec.name)
             keeper.add_done_callback(self._on_keeper_done)
-            self._keepers[keeper] = child
+            self._keepers.append(keeper)
 
     async def until_ended(self) -> None:
         """Wait for a signal (StopRequested) or for a child that is given up (GaveUp)."""
@@ -93,20 +85,29 @@ class Supervisor:
                     await task
 
     async def shut_down(self) -> None:
-        """End all groups, last started first, within SHUTDOWN_S; then kill what is left."""
+        """End all children by their order, within SHUTDOWN_S; what is left then is killed."""
         deadline = time.monotonic() + SHUTDOWN_S
-        for group in reversed(self._groups):
+        ordered = sorted(self._children, key=_stop_order)
+        for _, group in groupby(ordered, key=_stop_order):
             left_s = max(0.0, deadline - time.monotonic())
             await asyncio.gather(*(child.stop(within_s=left_s) for child in group))
-        for keeper in list(self._keepers):
+        for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
 
     def kill_all(self) -> None:
-        """SIGKILL for every group, at once."""
-        for group in self._groups:
-            for child in group:
-                child.kill()
+        """SIGKILL for every process group, at once."""
+        for child in self._children:
+            child.kill()
+
+    def _child(self, spec: ChildSpec) -> Child:
+        return Child(
+            spec,
+            output=self._output.stream(spec.name),
+            register=self._register,
+            policy=self._policy,
+            say=self._output.say,
+        )
 
     def _on_signal(self) -> None:
         self._signals += 1
@@ -124,3 +125,7 @@ class Supervisor:
             for line in error.lines:
                 self._output.show(error.name, line)
         self._ended.set()
+
+
+def _stop_order(child: Child) -> int:
+    return child.spec.stop_order

@@ -1,0 +1,246 @@
+"""``manage.py up``: the whole platform on one machine, in order, under one supervisor."""
+
+import asyncio
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+
+from ideplatform.embedded import (
+    environment,
+    jobs,
+    platform_parts,
+    ports,
+    private_files,
+    secret_values,
+)
+from ideplatform.embedded.children import GaveUp, RestartPolicy
+from ideplatform.embedded.errors import EmbeddedError, PartFailed
+from ideplatform.embedded.lock import DirectoryLock
+from ideplatform.embedded.options import Options
+from ideplatform.embedded.output import Console, Output
+from ideplatform.embedded.postgres import PostgresPart
+from ideplatform.embedded.redis import RedisPart
+from ideplatform.embedded.register import Register
+from ideplatform.embedded.supervisor import StopRequested, Supervisor
+
+Store = PostgresPart | RedisPart
+
+MIGRATION_LOCK = 0x1DE_0001  # of all advisory locks in the database, the one of migrations
+READY_S = 60
+READY_POLL_S = 0.05
+
+
+def main(options: Options) -> int:
+    """Run the platform until it is asked to end; the exit status of ``manage.py up``.
+
+    0 after a signal, 1 when it cannot start or a process is given up, 3 when another
+    supervisor holds the data directory.
+    """
+    console = Console()
+    if options.ephemeral:
+        options = replace(options, data_dir=Path(tempfile.mkdtemp(prefix="ide-ephemeral-")))
+    options = replace(options, data_dir=options.data_dir.resolve())
+    try:
+        with DirectoryLock(options.data_dir) as lock:
+            return asyncio.run(Up(options, console, lock).run())
+    except EmbeddedError as error:
+        console.offer(f"manage.py up: {error}")
+        return error.exit_code
+    except OSError as error:  # a directory that cannot be written, a full disk
+        console.offer(f"manage.py up: {error}")
+        return 1
+    finally:
+        if options.ephemeral:
+            PostgresPart(options.data_dir, port=1).destroy()
+            shutil.rmtree(options.data_dir, ignore_errors=True)
+        console.close()
+
+
+class Up:
+    """One run of ``manage.py up``; its methods are the steps, in the order of ``_rise``."""
+
+    def __init__(self, options: Options, console: Console, lock: DirectoryLock) -> None:
+        self.options = options
+        self.data_dir = options.data_dir
+        self._lock = lock
+        self._secrets = secret_values.ensure(self.data_dir, os.environ)
+        self.output = Output(self.data_dir / "logs", console, as_json=options.json_logs)
+        self._register = Register(self.data_dir / "children.json")
+        self._ports = ports.PortBook(self.data_dir / "ports.json")
+        self.supervisor = Supervisor(
+            output=self.output,
+            register=self._register,
+            policy=RestartPolicy(max_deaths=options.max_deaths),
+        )
+        self._born = time.monotonic()
+
+    async def run(self) -> int:
+        """Rise, stay, fall; the exit status."""
+        self.supervisor.listen_for_signals()
+        for name in await asyncio.to_thread(self._register.end_stale):
+            self.output.say(f"ended {name}, left behind by a supervisor that was killed")
+        listener = ports.listen(self.options.host, self.options.port)
+        self._lock.announce(self.options.url)
+        try:
+            await self.supervisor.guard(asyncio.create_task(self._rise(listener)))
+            await self.supervisor.until_ended()
+        except StopRequested:
+            return 0
+        except GaveUp as error:
+            return error.exit_code
+        finally:
+            self.output.say("stopping")
+            listener.close()
+            await self.supervisor.shut_down()
+            environment.withdraw(self.data_dir)
+            self.output.say("stopped")
+        return 0
+
+    async def _rise(self, listener: socket.socket) -> None:
+        database_url, owner_url, redis_url = await self._start_stores()
+        env = environment.for_children(
+            self.options,
+            inherited=os.environ,
+            secrets=self._secrets,
+            database_url=database_url,
+            redis_url=redis_url,
+            simulator_port=self._ports.port("simulator") if self.options.simulate else None,
+        )
+        environment.publish(self.data_dir, env, owner_url=owner_url)
+        if self.options.simulate:
+            await self.supervisor.start([platform_parts.simulator(env, self._ports)])
+        await self._migrate(env, owner_url)
+        sign_ins = await self._seed(env, database_url) if self.options.seed else []
+        await self.supervisor.start(
+            platform_parts.web(self.options, env, self._ports, fd=listener.fileno())
+        )
+        await self._until_ready()
+        self._welcome(sign_ins)
+        await self.supervisor.start(platform_parts.workers(self.options, env, self._ports))
+
+    async def _start_stores(self) -> tuple[str, str, str]:
+        """Start the stores that no variable names; answer application, owner and Redis URL."""
+        database_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
+        owner_url = os.environ.get("DATABASE_OWNER_URL") or database_url
+        postgres = (
+            None if database_url else PostgresPart(self.data_dir, self._ports.port("postgres"))
+        )
+        redis = None if redis_url else RedisPart(self.data_dir, self._ports.port("redis"))
+        stores: Sequence[Store] = [part for part in (postgres, redis) if part is not None]
+        for part in stores:
+            if part.notice:
+                self.output.say(part.notice)
+        await self.supervisor.start([part.spec() for part in stores])
+        await asyncio.gather(*(asyncio.to_thread(_make_usable, part) for part in stores))
+        return (
+            database_url or (postgres.url if postgres else ""),
+            owner_url or (postgres.owner_url if postgres else ""),
+            redis_url or (redis.url if redis else ""),
+        )
+
+    async def _migrate(self, env: dict[str, str], owner_url: str) -> None:
+        """Apply migrations as the owner of the tables, one platform at a time.
+
+        The lock lives in a transaction: a session-level one would not survive PgBouncer.
+        """
+        arguments = ("migrate", "--noinput", "--verbosity", "0")
+        spec = platform_parts.job("migrate", arguments, {**env, "DATABASE_URL": owner_url})
+        try:
+            connection = await psycopg.AsyncConnection.connect(owner_url, connect_timeout=10)
+        except psycopg.OperationalError as error:
+            place = urlsplit(owner_url)
+            raise PartFailed(f"no database answers at {place.hostname}:{place.port}") from error
+        async with connection:
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
+            await jobs.run(spec, self.output.stream("migrate"))
+
+    async def _seed(self, env: dict[str, str], database_url: str) -> list[tuple[str, str]]:
+        """Make the demo team once per database; its sign-ins (e-mail, password) the first time."""
+        place = urlsplit(database_url)
+        where = f"{place.hostname}/{place.path}" if os.environ.get("DATABASE_URL") else "embedded"
+        digest = hashlib.sha256(where.encode()).hexdigest()[:12]
+        mark = self.data_dir / f"seeded-{digest}"
+        if mark.exists():
+            return []
+        spec = platform_parts.job("seed", ("seed_demo", "--json"), env)
+        answer = await jobs.run(spec, self.output.stream("seed"))
+        private_files.write(
+            mark, "The demo organization was made; remove this file to try again.\n"
+        )
+        return _sign_ins(answer)
+
+    async def _until_ready(self) -> None:
+        deadline = time.monotonic() + READY_S
+        while not await _is_ready(self.options):
+            if time.monotonic() > deadline:
+                raise PartFailed(
+                    f"web was not ready within {READY_S} s; see {self.output.directory}"
+                )
+            await asyncio.sleep(READY_POLL_S)
+
+    def _welcome(self, sign_ins: list[tuple[str, str]]) -> None:
+        """One line with the address, the demo sign-in, three commands to try."""
+        url, took_s = self.options.url, time.monotonic() - self._born
+        self.output.say(f"IDE Mundial serves at {url} (ready in {took_s:.1f} s, Ctrl-C ends it)")
+        email, password = sign_ins[0] if sign_ins else ("", "PASSWORD")
+        for name, secret in sign_ins:
+            self.output.say(f"  demo sign-in: {name}  password: {secret}  (shown this once)")
+        login = json.dumps({"email": email or "EMAIL", "password": password})
+        prefix = "" if self.data_dir == Path(".ide").resolve() else f"DATA_DIR={self.data_dir} "
+        self.output.say("  try:")
+        self.output.say(f"    {prefix}{_shown(sys.executable)} manage.py demo")
+        self.output.say(
+            f"    curl -s {url}/api/v1/auth/login -H 'content-type: application/json' "
+            f"-d {shlex.quote(login)}"
+        )
+        self.output.say(f"    curl -s {url}/ready")
+
+
+def _make_usable(part: Store) -> None:
+    part.wait_ready()
+    part.provision()
+
+
+async def _is_ready(options: Options) -> bool:
+    """Whether ``GET /ready`` answers 200 within a second."""
+    place = urlsplit(options.url)
+    request = f"GET /ready HTTP/1.1\r\nHost: {place.netloc}\r\nConnection: close\r\n\r\n"
+    writer = None
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_connection(place.hostname, place.port)
+            writer.write(request.encode("ascii"))
+            return b" 200 " in await reader.readline()
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _sign_ins(answer: str) -> list[tuple[str, str]]:
+    """E-mail and password of the users that ``seed_demo --json`` made, none if it made none."""
+    try:
+        users = json.loads(answer)["users"]
+        return [(str(user["email"]), str(user["password"])) for user in users]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _shown(path: str) -> str:
+    """``path`` as a person in this directory would type it."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
