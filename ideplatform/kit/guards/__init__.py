@@ -1,0 +1,30 @@
+"""Guards precede every parser: JSON structure, body sizes, headers, request targets."""
+
+from ideplatform.kit.guards.http import BODY_LIMITS, DEFAULT_BODY_LIMIT, Guard, target_is_clean
+from ideplatform.kit.guards.text import (
+    GATEWAY_MAX_DEPTH,
+    MAX_DEPTH,
+    ForbiddenText,
+    MalformedJson,
+    TooDeep,
+    check_json,
+    check_text,
+    decode_json,
+    parse_json,
+)
+
+__all__ = [
+    "BODY_LIMITS",
+    "DEFAULT_BODY_LIMIT",
+    "GATEWAY_MAX_DEPTH",
+    "MAX_DEPTH",
+    "ForbiddenText",
+    "Guard",
+    "MalformedJson",
+    "TooDeep",
+    "check_json",
+    "check_text",
+    "decode_json",
+    "parse_json",
+    "target_is_clean",
+]
