@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from ideplatform import pages
+
 api_v1 = [
     path("auth/", include("accounts.api.urls.auth")),
     path("organizations", include("accounts.api.urls.organizations")),
@@ -15,6 +17,8 @@ api_v1 = [
 ]
 
 urlpatterns = [
+    path("problems", pages.problems),
+    path("problems/<slug:code>", pages.problem),
     path("admin/", admin.site.urls),
     path("api/v1/", include(api_v1)),
 ]
