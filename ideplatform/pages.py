@@ -1,4 +1,4 @@
-"""Public pages: what each problem type means."""
+"""Public pages: the demo chat, and what each problem type means."""
 
 from __future__ import annotations
 
@@ -50,3 +50,9 @@ def problem(request: HttpRequest, code: str) -> HttpResponse:
 def problems(request: HttpRequest) -> HttpResponse:
     """All problem types."""
     return render(request, "pages/problems.html", {"problems": known().values()})
+
+
+@require_safe
+def chat(request: HttpRequest) -> HttpResponse:
+    """Sign in and ask an agent: a client of the public API like any other."""
+    return render(request, "pages/chat.html")

@@ -17,6 +17,7 @@ api_v1 = [
 ]
 
 urlpatterns = [
+    path("", pages.chat),
     path("problems", pages.problems),
     path("problems/<slug:code>", pages.problem),
     path("admin/", admin.site.urls),
