@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import base64
 import os
+import secrets
 import socket
 from contextlib import ExitStack
 
@@ -32,16 +33,21 @@ def _start_stores() -> None:
     os.environ["REDIS_URL"] = stores.redis_url
 
 
+def _key() -> str:
+    """A key that the start-up checks accept: they refuse what is not random."""
+    return "tests-" + secrets.token_hex(24)
+
+
 def _complete() -> None:
-    master = base64.b64encode(b"m" * 32).decode()
+    master = base64.b64encode(secrets.token_bytes(32)).decode()
     port = _free_port()
     os.environ.update(
         {
             "DJANGO_SETTINGS_MODULE": "ideplatform.settings",
             "ENVIRONMENT": "test",
-            "SECRET_KEY": "tests-" + "s" * 44,
-            "JWT_KEYS": "new:tests-" + "j" * 44 + ",old:tests-" + "o" * 44,
-            "API_KEY_PEPPERS": "2:tests-" + "p" * 44 + ",1:tests-" + "q" * 44,
+            "SECRET_KEY": _key(),
+            "JWT_KEYS": f"new:{_key()},old:{_key()}",
+            "API_KEY_PEPPERS": f"2:{_key()},1:{_key()}",
             "VAULT_MASTER_KEYS": f"1:{master}",
             "SIMULATED_PROVIDER_URL": f"http://127.0.0.1:{port}",
             "EGRESS_ALLOW": f"127.0.0.1:{port}",
