@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_ready
 from kombu import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ideplatform.settings")
@@ -32,7 +32,7 @@ app.conf.update(
     broker_connection_max_retries=None,
     broker_transport_options={
         "visibility_timeout": 2 * HARD_LIMIT_S,
-        "socket_timeout": 30,
+        "socket_timeout": 5,
         "socket_connect_timeout": 2,
         "socket_keepalive": True,
         "queue_order_strategy": "priority",
@@ -56,3 +56,11 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def _keep_our_logs(**_: object) -> None:
     """Connecting is enough: Celery then leaves the logging of `settings` alone."""
+
+
+@worker_ready.connect
+def _sweep_the_outbox(**_: object) -> None:
+    """Every worker hands over what a dead publisher left behind."""
+    from ideplatform.outbox import relay
+
+    relay.ring()

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import structlog
 from django.db import DatabaseError, connections, transaction
-from django.db.models import F
+from django.db.models import Count, F, Min
 from django.db.models.functions import Now
 
 from ideplatform.kit.failpoints import hit
@@ -74,6 +74,13 @@ def _hand_over(fact: Fact) -> bool:
     return True
 
 
+def measure() -> None:
+    """Set the gauges of the waiting facts."""
+    waiting = Fact.objects.aggregate(count=Count("id"), age=Now() - Min("created_at"))
+    metrics.outbox_pending.set(waiting["count"])
+    metrics.outbox_oldest_age_seconds.set(waiting["age"].total_seconds() if waiting["age"] else 0)
+
+
 def ring() -> None:
     """Wake this process's relay thread; it is started at the first ring."""
     _thread().rung.set()
@@ -102,6 +109,7 @@ class _Relay(threading.Thread):
     def turn(self) -> None:
         try:
             drain()
+            measure()
         except DatabaseError as lost:
             log.warning("outbox.drain_failed", error=type(lost).__name__)
         finally:
