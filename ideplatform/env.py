@@ -6,14 +6,12 @@ environment are reported at once, by name and never with their values.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-EMBEDDED_FILES = ("secrets.env", "platform.env")
 Names = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -190,15 +188,9 @@ class Env(BaseSettings):
 
 
 def load() -> Env:
-    """The environment, or one message that names every wrong variable.
-
-    What `manage.py up` wrote to the data directory fills the gaps, so that every other command
-    finds the embedded platform; the environment itself wins.
-    """
-    data_dir = Path(os.environ.get("DATA_DIR", ".ide"))
-    files = [data_dir / name for name in EMBEDDED_FILES]
+    """The environment, or one message that names every wrong variable."""
     try:
-        return Env(_env_file=files if _is_embedded() else None)  # type: ignore[call-arg]
+        return Env()  # type: ignore[call-arg]  # pydantic fills the fields from the environment
     except ValidationError as wrong:
         lines = [
             f"  {_name(e['loc'])}: {e['msg']}"
@@ -207,10 +199,6 @@ def load() -> Env:
         raise SystemExit(
             "The environment is not complete:\n" + "\n".join(lines)
         ) from None
-
-
-def _is_embedded() -> bool:
-    return os.environ.get("ENVIRONMENT", "embedded") == "embedded"
 
 
 def _name(location: tuple[int | str, ...]) -> str:
