@@ -57,19 +57,31 @@ ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
 }
 
 
+class ImportState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceRef:
-    """A workspace the actor may use, with the role that was found for it."""
+    """A workspace the actor may use, with the role that was found for it.
+
+    `role` is None for the organization's billing people, who see what it costs and no more.
+    """
 
     id: UUID
     organization_id: UUID
-    role: WorkspaceRole
+    role: WorkspaceRole | None
+    permissions: frozenset[Permission]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileVersion:
     """One version of a file: `version` counts from 1, `size` is bytes, `sha256` hexadecimal."""
 
+    id: int
     file_id: UUID
     workspace_id: UUID
     path: str
@@ -77,6 +89,7 @@ class FileVersion:
     size: int
     sha256: str
     author_id: UUID | None
+    run_id: UUID | None
     origin: str
     created_at: datetime
 
