@@ -11,10 +11,11 @@ import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connection, connections
 
 from ideplatform.kit.errors import DatabaseDown
 from ideplatform.observability import metrics
@@ -63,3 +64,11 @@ def is_lost(error: BaseException) -> bool:
     """
     state = getattr(error.__cause__, "sqlstate", None)
     return state is None or state[:2] in {"08", "53"} or state[:4] == "57P0"
+
+
+def database_now() -> datetime:
+    """The database's clock at this moment, not at the transaction's start: aware, in UTC."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+    return moment
