@@ -117,7 +117,11 @@ class Anthropic:
                 yield chunk
 
     async def embed(
-        self, call: EmbedCall, route: Route, key: Secret | None, timeouts: Timeouts  # noqa: ARG002  (the contract's form)
+        self,
+        call: EmbedCall,
+        route: Route,
+        key: Secret | None,
+        timeouts: Timeouts,  # noqa: ARG002  (the contract's form)
     ) -> Embeddings:
         """Raises InvalidInput: this vendor has no embeddings."""
         raise InvalidInput("this provider offers no embeddings")
@@ -248,5 +252,5 @@ async def _read(response: Response) -> AsyncIterator[Chunk]:
         if stream.is_over:
             break
     if stream.reason is None:  # `message_stop` alone may be missing, the reason may not
-        raise AnswerBroken()
+        raise AnswerBroken
     yield Stop(reason=stream.reason)

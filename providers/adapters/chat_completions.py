@@ -253,7 +253,7 @@ async def read(response: Response) -> AsyncIterator[Chunk]:
             raise
     # `[DONE]` may be missing, the reason may be; without both the answer was cut.
     if stream.reason is None and not is_done:
-        raise AnswerBroken()
+        raise AnswerBroken
     for chunk in stream.end():
         yield chunk
 

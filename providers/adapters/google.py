@@ -134,7 +134,7 @@ class Google:
             max_bytes=egress.client.MAX_BYTES,
         )
         if len(answer.embeddings) != len(call.inputs):
-            raise AnswerBroken()
+            raise AnswerBroken
         return Embeddings(
             vectors=tuple(vector.values for vector in answer.embeddings),
             model=route.model,
@@ -262,5 +262,5 @@ async def _read(response: Response) -> AsyncIterator[Chunk]:
         for chunk in stream.chunks(wire.decode(event.data, _Event)):
             yield chunk
     if stream.reason is None:
-        raise AnswerBroken()
+        raise AnswerBroken
     yield Stop(reason=stream.reason)

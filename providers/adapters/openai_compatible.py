@@ -48,7 +48,11 @@ class OpenAICompatible:
         return await openai_wire.list_models(route, key, timeouts)
 
     async def count_tokens(
-        self, call: Call, route: Route, key: Secret | None, timeouts: Timeouts  # noqa: ARG002  (the contract's form)
+        self,
+        call: Call,
+        route: Route,
+        key: Secret | None,
+        timeouts: Timeouts,  # noqa: ARG002  (the contract's form)
     ) -> int | None:
         """None: this dialect has no counting call."""
         return None

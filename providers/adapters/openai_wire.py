@@ -68,7 +68,7 @@ async def embed(
     )
     ordered = sorted(answer.data, key=lambda vector: vector.index)
     if [vector.index for vector in ordered] != list(range(len(call.inputs))):
-        raise AnswerBroken()
+        raise AnswerBroken
     return Embeddings(
         vectors=tuple(vector.embedding for vector in ordered),
         model=answer.model or route.model,

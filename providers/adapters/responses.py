@@ -215,4 +215,4 @@ async def read(response: Response) -> AsyncIterator[Chunk]:
             yield chunk
         if stream.is_over:
             return
-    raise AnswerBroken()
+    raise AnswerBroken

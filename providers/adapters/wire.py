@@ -98,7 +98,7 @@ async def exchange(
         if response.status >= 400:
             raise await _failure(response)
         if response.status >= 300:  # never followed: the key must not travel on
-            raise AnswerBroken()
+            raise AnswerBroken
         yield response
 
 
@@ -125,7 +125,7 @@ def decode(data: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise AnswerBroken() from None
+        raise AnswerBroken from None
 
 
 def failure(
