@@ -85,26 +85,22 @@ class Response:
 
         Raises AnswerTooLarge, AnswerTimeout, AnswerBroken (cut, malformed, wrong encoding).
         """
-        while chunk := await self.next_piece():
+        readany = self._raw.content.readany
+        while True:
+            try:
+                chunk = await readany()
+            except (aiohttp.ClientError, TimeoutError, OSError) as failed:
+                raise _answer_error(failed) from failed
+            if not chunk:
+                return
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise AnswerTooLarge
             yield chunk
-
-    async def next_piece(self) -> bytes:
-        """The next piece of the body, empty at its end; raises as `iter_any` does."""
-        try:
-            chunk = await self._raw.content.readany()
-        except (aiohttp.ClientError, TimeoutError, OSError) as failed:
-            raise _answer_error(failed) from failed
-        self._left -= len(chunk)
-        if self._left < 0:
-            raise AnswerTooLarge
-        return chunk
 
     async def read(self) -> bytes:
         """The whole body, at most `max_bytes` of it; raises as `iter_any` does."""
-        pieces = []
-        while chunk := await self.next_piece():
-            pieces.append(chunk)
-        return b"".join(pieces)
+        return b"".join([piece async for piece in self.iter_any()])
 
 
 class Call:

@@ -12,7 +12,7 @@ import functools
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from ipaddress import ip_address
@@ -30,6 +30,8 @@ KEEPALIVE_S = 15
 # Own threads: hostile names with slow servers must not stop the loop's other executor work.
 _DNS_THREADS = 16
 
+Lookup = Callable[..., Sequence[tuple[Any, ...]]]
+
 # The name that the current call is about; a socket itself only knows its address.
 host_of_call: ContextVar[str] = ContextVar("egress_host")
 
@@ -39,25 +41,26 @@ class Blocked(OSError):
 
 
 class CheckedResolver(AbstractResolver):
-    """Asks the system once per connection and refuses a name with any closed answer."""
+    """Asks `lookup` once per connection and refuses a name with any closed answer."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        lookup = functools.partial(
-            socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM
-        )
-        answers = await asyncio.get_running_loop().run_in_executor(_dns_pool(), lookup)
+        ask = functools.partial(self._lookup, host, port, family=family, type=socket.SOCK_STREAM)
+        answers = await asyncio.get_running_loop().run_in_executor(_dns_pool(), ask)
         return [_checked(str(answer[4][0]), host=host, port=port) for answer in answers]
 
     async def close(self) -> None:
         """Nothing is held: the threads are the process's."""
 
 
-def connector() -> aiohttp.TCPConnector:
-    """A connector for the running loop."""
+def connector(lookup: Lookup = socket.getaddrinfo) -> aiohttp.TCPConnector:
+    """A connector for the running loop; `lookup` answers as `socket.getaddrinfo` does."""
     return aiohttp.TCPConnector(
-        resolver=CheckedResolver(),
+        resolver=CheckedResolver(lookup),
         use_dns_cache=False,
         socket_factory=_open_socket,
         ssl=_tls(os.environ.get("SSL_CERT_FILE", "")),

@@ -105,7 +105,7 @@ async def iter_sse(
 ) -> AsyncIterator[SseEvent]:
     """The events of a response as they complete; raises as `Response.iter_any`, AnswerTooLarge."""
     parser = SseParser(max_line_bytes=max_line_bytes)
-    while piece := await response.next_piece():
+    async for piece in response.iter_any():
         for event in parser.feed(piece):
             yield event
 
@@ -116,7 +116,7 @@ async def iter_lines(
     """The lines of a response without their LF or CR LF, the unfinished last one included."""
     tail: list[bytes] = []
     size = 0
-    while piece := await response.next_piece():
+    async for piece in response.iter_any():
         *ends, rest = piece.split(b"\n")
         for end in ends:
             if size + len(end) > max_line_bytes:
