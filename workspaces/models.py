@@ -23,10 +23,10 @@ class Workspace(models.Model):
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="workspaces")
     settings = models.JSONField(default=dict)
     visibility = models.CharField(
-        max_length=12, choices=choices(Visibility), default=Visibility.PRIVATE
+        max_length=12, choices=choices(Visibility), default=Visibility.PRIVATE.value
     )
     default_role = models.CharField(
-        max_length=10, choices=choices(WorkspaceRole), default=WorkspaceRole.VIEWER
+        max_length=10, choices=choices(WorkspaceRole), default=WorkspaceRole.VIEWER.value
     )
     revision = models.PositiveIntegerField(default=1)
     file_count = models.PositiveIntegerField(default=0)
@@ -34,10 +34,18 @@ class Workspace(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
+    purged_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "workspaces"
-        indexes = [models.Index(fields=["organization", "id"], name="workspaces_organization")]
+        indexes = [
+            models.Index(fields=["organization", "id"], name="workspaces_organization"),
+            models.Index(
+                fields=["deleted_at"],
+                condition=Q(deleted_at__isnull=False, purged_at__isnull=True),
+                name="workspaces_to_purge",
+            ),
+        ]
         constraints = [
             one_of("visibility", Visibility, "workspaces_visibility"),
             models.CheckConstraint(
@@ -85,14 +93,29 @@ class FileNode(models.Model):
     sha256 = models.CharField(max_length=64, blank=True, default="")
     eol = models.CharField(max_length=4, blank=True, default="")
     has_bom = models.BooleanField(default=False)
+    doc_seq = models.PositiveBigIntegerField(default=0)
+    depth = models.GeneratedField(
+        expression=Length("path") - Length(Replace("path", Value("/"))) + 1,
+        output_field=models.IntegerField(),
+        db_persist=True,
+    )
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         db_table = "file_nodes"
+        indexes = [
+            models.Index(fields=["workspace", "path"], name="file_nodes_order"),
+            models.Index(fields=["workspace", "depth", "path"], name="file_nodes_depth"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["workspace", "folded_path"], name="file_nodes_path"),
             one_of("kind", NodeKind, "file_nodes_kind"),
+            models.CheckConstraint(
+                condition=Q(kind="file", version__gte=1)
+                | Q(kind="directory", version=0, size=0, sha256=""),
+                name="file_nodes_version",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -214,7 +237,7 @@ class ImportJob(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
     directory = models.CharField(max_length=1024, blank=True, default="")
     state = models.CharField(
-        max_length=10, choices=choices(ImportState), default=ImportState.QUEUED
+        max_length=10, choices=choices(ImportState), default=ImportState.QUEUED.value
     )
     fence = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
