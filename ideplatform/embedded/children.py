@@ -81,7 +81,7 @@ class Child:
                 *self.spec.argv,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                **processes.popen_options(self.spec),  # type: ignore[arg-type]
+                **processes.popen_options(self.spec),
             )
         except OSError as error:
             raise EmbeddedError(f"{self.spec.name} could not be started: {error}") from error

@@ -28,7 +28,7 @@ async def run(spec: ChildSpec, output: ChildOutput) -> str:
         *spec.argv,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        **processes.popen_options(spec),  # type: ignore[arg-type]
+        **processes.popen_options(spec),
     )
     try:
         answer, _ = await asyncio.gather(_all_of(process.stdout), _log(process.stderr, output))

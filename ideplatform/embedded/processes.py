@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -49,14 +50,28 @@ def die_with_parent(death_signal: signal.Signals, parent_pid: int) -> None:
         os._exit(1)
 
 
-def popen_options(spec: ChildSpec) -> dict[str, object]:
+class PopenOptions(TypedDict, total=False):
+    """What ``subprocess.Popen`` and ``asyncio.create_subprocess_exec`` take alike."""
+
+    env: dict[str, str]
+    cwd: Path | None
+    stdin: int
+    start_new_session: bool
+    pass_fds: tuple[int, ...]
+    preexec_fn: Callable[[], object]
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def popen_options(spec: ChildSpec) -> PopenOptions:
     """Keyword arguments for ``subprocess.Popen`` and ``asyncio`` that start ``spec``.
 
     The caller must be the main thread: the kernel ties the death signal to the
     thread that forked, not to its process.
     """
     parent_pid = os.getpid()
-    options: dict[str, object] = {
+    options: PopenOptions = {
         "env": dict(spec.env),
         "cwd": spec.cwd,
         "stdin": subprocess.DEVNULL,
@@ -66,7 +81,8 @@ def popen_options(spec: ChildSpec) -> dict[str, object]:
     }
     if spec.user is not None:
         account = pwd.getpwnam(spec.user)
-        options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        options["user"], options["group"] = account.pw_uid, account.pw_gid
+        options["extra_groups"] = []
     return options
 
 

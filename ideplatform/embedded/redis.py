@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ideplatform.embedded import ports, private_files
 from ideplatform.embedded.errors import BinariesMissing, PartFailed
@@ -92,7 +94,10 @@ class RedisPart:
     def wait_ready(self, *, timeout_s: float = 20) -> None:
         """Return once the server answers and has read its log; PartFailed when time is over."""
         deadline = time.monotonic() + timeout_s
-        with redis.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2) as client:
+        at_once = Retry(NoBackoff(), 0)  # the client's own retries would sleep for seconds
+        with redis.Redis.from_url(
+            self.url, socket_timeout=2, socket_connect_timeout=2, retry=at_once
+        ) as client:
             while True:
                 try:
                     client.ping()

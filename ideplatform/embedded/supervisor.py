@@ -112,8 +112,9 @@ class Supervisor:
     def _on_signal(self) -> None:
         self._signals += 1
         self._ended.set()
-        if self._signals > 1:
-            self._output.say("second signal: killing every process")
+        if self._signals == 1:
+            self._output.say("stopping; a second signal kills every process at once")
+        else:
             self.kill_all()
 
     def _on_keeper_done(self, keeper: asyncio.Task[None]) -> None:

@@ -97,7 +97,7 @@ def _start(part: PostgresPart | RedisPart, data_dir: Path) -> subprocess.Popen[b
             list(spec.argv),
             stdout=log,
             stderr=subprocess.STDOUT,
-            **processes.popen_options(spec),  # type: ignore[call-overload]
+            **processes.popen_options(spec),
         )
     return server
 

@@ -101,7 +101,6 @@ class Up:
         except GaveUp as error:
             return error.exit_code
         finally:
-            self.output.say("stopping")
             listener.close()
             await self.supervisor.shut_down()
             environment.withdraw(self.data_dir)
