@@ -73,7 +73,7 @@ function connect() {
   socket.onopen = () => {
     retryMs = 250;
     $("#connection").textContent = "connected";
-    send({ type: "hello", protocol: 1, client: "demo-chat" });
+    send({ type: "hello", client: "demo-chat" });
     if (run?.id) send({ type: "subscribe", run_id: run.id, after: run.after });
   };
   socket.onmessage = ({ data }) => receive(JSON.parse(data));
@@ -108,11 +108,14 @@ function busy(isBusy) {
 }
 
 function receive(frame) {
-  if (frame.seq) run.after = frame.seq;
-  if (frame.run_id && run && !run.id) run.id = frame.run_id;
+  if (frame.seq && run) run.after = frame.seq;
   switch (frame.type) {
-    case "run":
-      conversation = frame.conversation_id ?? conversation;
+    case "started":
+      run.id = frame.run_id;
+      conversation = frame.conversation_id;
+      break;
+    case "attempt": // what the superseded attempt streamed no longer counts
+      run.answer.textContent = "";
       break;
     case "delta":
       run.answer.textContent += frame.content;

@@ -86,9 +86,10 @@ class Client:
                 async for frame in self._socket(opening):
                     if frame["type"] == "error" and "seq" not in frame:
                         raise Refused(frame["problem"])
+                    run_id = frame.get("run_id", run_id)
                     if frame.get("seq", 0) <= after:
                         continue
-                    run_id, after = frame["run_id"], frame["seq"]
+                    after = frame["seq"]
                     deadline = asyncio.get_running_loop().time() + GIVE_UP_S
                     yield frame
                     if frame["type"] in _ENDS:
@@ -106,7 +107,7 @@ class Client:
             protocols=("mundial.v1",),
             max_msg_size=0,
         ) as socket:
-            await socket.send_json({"type": "hello", "protocol": 1, "client": "demo"})
+            await socket.send_json({"type": "hello", "client": "demo"})
             await socket.send_json(opening)
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.TEXT:
