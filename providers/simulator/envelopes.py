@@ -61,7 +61,7 @@ class Envelope:
     body: bytes
 
 
-def openai(failure: VendorFailure, request_id: str) -> Envelope:
+def openai(failure: VendorFailure, _request_id: str) -> Envelope:
     status, kind, code = OPENAI[failure.kind]
     error = {"message": failure.message, "type": kind, "param": failure.at, "code": code}
     return Envelope(status=failure.status or status, body=msgspec.json.encode({"error": error}))
@@ -77,7 +77,7 @@ def anthropic(failure: VendorFailure, request_id: str) -> Envelope:
     return Envelope(status=failure.status or status, body=msgspec.json.encode(body))
 
 
-def google(failure: VendorFailure, request_id: str) -> Envelope:
+def google(failure: VendorFailure, _request_id: str) -> Envelope:
     usual, name = GOOGLE[failure.kind]
     status = failure.status or usual
     error: dict[str, object] = {"code": status, "message": failure.message, "status": name}

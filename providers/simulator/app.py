@@ -1,0 +1,181 @@
+"""The server: routes, start and stop."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from aiohttp import web
+
+from . import control, door, listings
+from .dialects import (
+    Dialect,
+    anthropic_messages,
+    anthropic_stream,
+    gemini_stream,
+    openai_chat,
+    responses_stream,
+)
+from .door import STATE, Simulator
+from .failures import Kind, VendorFailure
+from .ledger import Ledger
+from .prices import PriceList
+
+BODY_BYTES_MAX = 64 * 2**20
+SHUTDOWN_S = 2.0
+READY_LINE = "simulated provider ready at {url}"
+OPENAI, RESPONSES = openai_chat.DIALECT, responses_stream.DIALECT
+ANTHROPIC, GOOGLE = anthropic_stream.DIALECT, gemini_stream.DIALECT
+_COUNTING = Dialect(
+    vendor="anthropic",
+    operation="count",
+    read=anthropic_messages.read_count,
+    whole=ANTHROPIC.whole,
+    frames=ANTHROPIC.frames,
+    failure_event=ANTHROPIC.failure_event,
+    envelope=ANTHROPIC.envelope,
+)
+
+
+class NotInProduction(RuntimeError):
+    """A simulated provider must never answer a paying customer."""
+
+
+def refuse_production() -> None:
+    if os.environ.get("ENVIRONMENT", "").strip().lower() == "production":
+        raise NotInProduction("The simulated provider does not start with ENVIRONMENT=production.")
+
+
+def build(*, ledger_file: Path | None = None, prices_files: Sequence[Path] = ()) -> web.Application:
+    """The application; refuses production whoever starts it."""
+    refuse_production()
+    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_too_large])
+    app[STATE] = Simulator(ledger=Ledger(ledger_file))
+    app[control.PRICES] = PriceList.load(prices_files)
+    app.on_cleanup.append(_close_ledger)
+    _add_vendor_routes(app.router)
+    _add_report_routes(app.router)
+    _add_control_routes(app.router)
+    return app
+
+
+async def _close_ledger(app: web.Application) -> None:
+    app[STATE].ledger.close()
+
+
+@web.middleware
+async def _too_large(request: web.Request, handler: control.Handler) -> web.StreamResponse:
+    """A body over the limit is refused in the vendor's words, before it is dispatched."""
+    try:
+        return await handler(request)
+    except VendorFailure as failure:
+        if failure.kind is not Kind.TOO_LARGE:
+            raise
+        dialect = _by_path(request.path)
+        return door.envelope_response(dialect.envelope(failure, "req_sim_large"))
+
+
+def _by_path(path: str) -> Dialect:
+    if path.startswith("/v1beta"):
+        return GOOGLE
+    return ANTHROPIC if path.startswith("/v1/messages") else OPENAI
+
+
+def _completing(dialect: Dialect) -> control.Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await door.complete(request, dialect)
+
+    return handle
+
+
+async def _openai_embeddings(request: web.Request) -> web.StreamResponse:
+    return await door.embed(request, OPENAI)
+
+
+async def _anthropic_count(request: web.Request) -> web.StreamResponse:
+    return await door.count(request, _COUNTING, field_name="input_tokens")
+
+
+async def _google(request: web.Request) -> web.StreamResponse:
+    """Google names the method behind a colon in the path."""
+    match request.match_info["method"]:
+        case "generateContent" | "streamGenerateContent":
+            return await door.complete(request, GOOGLE)
+        case "embedContent" | "batchEmbedContents":
+            return await door.embed(request, GOOGLE)
+        case "countTokens":
+            return await door.count(request, GOOGLE, field_name="totalTokens")
+        case unknown:
+            failure = VendorFailure(Kind.NOT_FOUND, f"Method {unknown[:80]} is not found.")
+            return door.envelope_response(GOOGLE.envelope(failure, ""))
+
+
+def _add_vendor_routes(router: web.UrlDispatcher) -> None:
+    router.add_post("/v1/chat/completions", _completing(OPENAI))
+    router.add_post("/v1/responses", _completing(RESPONSES))
+    router.add_post("/v1/messages", _completing(ANTHROPIC))
+    router.add_post("/v1/messages/count_tokens", _anthropic_count)
+    router.add_post("/v1/embeddings", _openai_embeddings)
+    router.add_get("/v1/models", listings.v1_models)
+    router.add_get("/v1/models/{model:.+}", listings.v1_model)
+    router.add_get("/v1beta/models", listings.google_models)
+    router.add_get("/v1beta/models/{model:[^:]+}", listings.google_model)
+    router.add_post("/v1beta/models/{model:.+}:{method:[A-Za-z]+}", _google)
+
+
+def _add_report_routes(router: web.UrlDispatcher) -> None:
+    def add(path: str, build: Callable[[web.Request], object], vendor: str) -> None:
+        router.add_get(path, control.report(build, vendor=vendor))
+
+    add("/v1/organization/usage/completions", control.openai_usage, "openai")
+    add("/v1/organization/usage/embeddings", control.openai_usage, "openai")
+    add("/v1/organization/costs", control.openai_costs, "openai")
+    add("/v1/organizations/usage_report/messages", control.anthropic_usage, "anthropic")
+    add("/v1/organizations/cost_report", control.anthropic_costs, "anthropic")
+    add("/__reports/google_bigquery_standard_rows", control.google_rows, "google")
+
+
+def _add_control_routes(router: web.UrlDispatcher) -> None:
+    router.add_post("/__scripts", control.post_script)
+    router.add_get("/__ledger", control.show_ledger)
+    router.add_get("/__requests", control.show_requests)
+    router.add_post("/__reset", control.reset)
+    router.add_get("/__health", control.health)
+    router.add_get("/", control.health)  # HEAD / too: clients knock there first
+
+
+async def serve(
+    *,
+    host: str,
+    port: int,
+    ledger_file: Path | None = None,
+    prices_files: Sequence[Path] = (),
+    announce: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT. Port 0 takes a free one; ``announce`` gets the ready line."""
+    app = build(ledger_file=ledger_file, prices_files=prices_files)
+    runner = web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S
+    )
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, backlog=1_024)
+    try:
+        await site.start()
+        announce(READY_LINE.format(url=_address(runner)))
+        await _until_told_to_stop()
+    finally:
+        await runner.cleanup()
+
+
+def _address(runner: web.AppRunner) -> str:
+    host, port = runner.addresses[0][:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _until_told_to_stop() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
