@@ -15,6 +15,8 @@ import psutil
 import psycopg
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ideplatform.embedded import postgres as postgres_module
 from ideplatform.embedded import private_files, processes
@@ -165,7 +167,7 @@ def test_redis_needs_its_password_and_keeps_what_it_acknowledged(tmp_path: Path)
     part = RedisPart(tmp_path)
     with started(part) as server:
         with pytest.raises(redis.AuthenticationError):
-            redis.Redis(port=part.port).ping()
+            redis.Redis(port=part.port, retry=Retry(NoBackoff(), 0)).ping()
         client = redis.Redis.from_url(part.url)
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert client.config_get("appendfsync") == {"appendfsync": "everysec"}
@@ -238,7 +240,7 @@ def test_stores_for_tests_leave_nothing_even_when_the_test_run_is_killed(tmp_pat
     )
     assert eventually(lambda: not any(processes.is_alive(pid) for pid in servers))
     with pytest.raises(redis.ConnectionError):
-        redis.Redis.from_url(redis_url).ping()
+        redis.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0)).ping()
 
 
 def test_stores_for_tests_are_the_real_engines():
