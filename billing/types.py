@@ -59,7 +59,42 @@ class Operation(StrEnum):
     BATCH = "batch"
 
 
-_INPUTS = frozenset(
+class Source(StrEnum):
+    """Who counted: our paid door, the client with its own key, or an import."""
+
+    GATEWAY = "gateway"
+    CLIENT = "client"
+    IMPORT = "import"
+
+
+class ServiceTier(StrEnum):
+    """Speed and price classes vendors sell. A price never stands in for another tier's."""
+
+    STANDARD = "standard"
+    BATCH = "batch"
+    FLEX = "flex"
+    PRIORITY = "priority"
+    ULTRAFAST = "ultrafast"
+    DECISIONS = "decisions"
+
+
+class PriceMatch(StrEnum):
+    """How a price names models; the order is the order of preference."""
+
+    EXACT = "exact"
+    GLOB = "glob"
+    REGEX = "regex"
+
+
+class VersionState(StrEnum):
+    """A version is drafted, published once, and retired when newer ones replaced all of it."""
+
+    DRAFT = "draft"
+    PUBLISHED = "published"
+    RETIRED = "retired"
+
+
+INPUT_CLASSES = frozenset(
     {
         UnitClass.INPUT,
         UnitClass.CACHE_READ,
@@ -73,7 +108,7 @@ _INPUTS = frozenset(
         UnitClass.EMBEDDING,
     }
 )
-_OUTPUTS = frozenset(
+OUTPUT_CLASSES = frozenset(
     {
         UnitClass.OUTPUT,
         UnitClass.OUTPUT_REASONING,
@@ -81,7 +116,7 @@ _OUTPUTS = frozenset(
         UnitClass.IMAGE_OUTPUT,
     }
 )
-_CACHE_WRITES = frozenset(
+CACHE_WRITE_CLASSES = frozenset(
     {
         UnitClass.CACHE_WRITE_5M,
         UnitClass.CACHE_WRITE_30M,
@@ -103,12 +138,12 @@ class TokenCount:
     @property
     def input(self) -> int:
         """Everything the model read, cached and written parts included."""
-        return self.of(*_INPUTS)
+        return self.of(*INPUT_CLASSES)
 
     @property
     def output(self) -> int:
         """Everything the model wrote, reasoning included."""
-        return self.of(*_OUTPUTS)
+        return self.of(*OUTPUT_CLASSES)
 
     @property
     def cache_read(self) -> int:
@@ -116,7 +151,7 @@ class TokenCount:
 
     @property
     def cache_write(self) -> int:
-        return self.of(*_CACHE_WRITES)
+        return self.of(*CACHE_WRITE_CLASSES)
 
     @property
     def reasoning(self) -> int:
