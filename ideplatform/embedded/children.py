@@ -15,6 +15,7 @@ from ideplatform.embedded.processes import ChildSpec
 from ideplatform.embedded.register import Register
 
 MAX_DEATHS = 5
+LONGEST_DELAY_S = 30.0
 LAST_WORDS_S = 1.0  # a grandchild may hold the pipe open after its parent has ended
 
 
@@ -23,7 +24,7 @@ class RestartPolicy:
     """When a dead child starts again, and when it is given up."""
 
     first_delay_s: float = 0.5
-    longest_delay_s: float = 30
+    longest_delay_s: float = LONGEST_DELAY_S
     max_deaths: int = MAX_DEATHS
     window_s: float = 60  # of that many deaths; also the life after which delays start anew
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ideplatform.embedded import private_files, secret_values
-from ideplatform.embedded.options import Options
+from ideplatform.embedded.options import DEFAULT_DATA_DIR, Options
 
 ADDRESSES = "up.env"
 HEADING = "Addresses of the platform that runs on this directory; manage.py commands read them."
@@ -73,7 +73,7 @@ def adopt(environment: MutableMapping[str, str]) -> None:
     """
     if environment.get("ENVIRONMENT", "embedded") != "embedded":
         return
-    data_dir = Path(environment.get("DATA_DIR", ".ide"))
+    data_dir = Path(environment.get("DATA_DIR", DEFAULT_DATA_DIR))
     found = {
         **private_files.read_values(data_dir / secret_values.FILE_NAME),
         **private_files.read_values(data_dir / ADDRESSES),

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ideplatform.embedded.children import MAX_DEATHS
+from ideplatform.embedded.children import LONGEST_DELAY_S, MAX_DEATHS
+
+DEFAULT_DATA_DIR = ".ide"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,7 @@ class Options:
     ephemeral: bool
     json_logs: bool
     max_deaths: int
+    longest_restart_s: float
 
     @property
     def url(self) -> str:
@@ -39,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
     add(
         "--data-dir",
         type=Path,
-        default=Path(environment.get("DATA_DIR", ".ide")),
+        default=Path(environment.get("DATA_DIR", DEFAULT_DATA_DIR)),
         help="stores, logs and secrets (default %(default)s)",
     )
     add(
@@ -63,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser, environment: Mapping[str, str
         type=_at_least_one,
         default=MAX_DEATHS,
         help="deaths of one process in 60 s that end the platform (default %(default)s)",
+    )
+    add(
+        "--longest-restart-s",
+        type=float,
+        default=LONGEST_DELAY_S,
+        help="longest pause before a dead process starts again (default %(default)s)",
     )
 
 

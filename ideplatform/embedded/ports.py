@@ -74,7 +74,9 @@ class PortBook:
         self._taken: dict[str, int] = {}
 
     def port(self, name: str) -> int:
-        """The port of the part ``name``, remembered or new."""
+        """The port of the part ``name``, remembered or new; the same one for one book."""
+        if name in self._taken:
+            return self._taken[name]
         known = self._load()
         port = known.get(name)
         if port is None or port in self._taken.values() or not is_free(port):

@@ -1,7 +1,6 @@
 """``manage.py up``: the whole platform on one machine, in order, under one supervisor."""
 
 import asyncio
-import hashlib
 import json
 import os
 import shlex
@@ -11,24 +10,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 
 from ideplatform.embedded import (
+    demo_team,
     environment,
     jobs,
     platform_parts,
     ports,
-    private_files,
     secret_values,
 )
 from ideplatform.embedded.children import GaveUp, RestartPolicy
+from ideplatform.embedded.demo_team import SignIn
 from ideplatform.embedded.errors import EmbeddedError, PartFailed
 from ideplatform.embedded.lock import DirectoryLock
-from ideplatform.embedded.options import Options
+from ideplatform.embedded.options import DEFAULT_DATA_DIR, Options
 from ideplatform.embedded.output import Console, Output
 from ideplatform.embedded.postgres import PostgresPart
 from ideplatform.embedded.redis import RedisPart
@@ -38,6 +38,8 @@ from ideplatform.embedded.supervisor import StopRequested, Supervisor
 Store = PostgresPart | RedisPart
 
 MIGRATION_LOCK = 0x1DE_0001  # of all advisory locks in the database, the one of migrations
+# A migration may rewrite a large table; only its wait for a lock stays short.
+PATIENT = {"DB_STATEMENT_TIMEOUT_MS": "3600000", "DB_TRANSACTION_TIMEOUT_MS": "3600000"}
 READY_S = 60
 READY_POLL_S = 0.05
 
@@ -82,7 +84,9 @@ class Up:
         self.supervisor = Supervisor(
             output=self.output,
             register=self._register,
-            policy=RestartPolicy(max_deaths=options.max_deaths),
+            policy=RestartPolicy(
+                max_deaths=options.max_deaths, longest_delay_s=options.longest_restart_s
+            ),
         )
         self._born = time.monotonic()
 
@@ -121,12 +125,12 @@ class Up:
         if self.options.simulate:
             await self.supervisor.start([platform_parts.simulator(env, self._ports)])
         await self._migrate(env, owner_url)
-        sign_ins = await self._seed(env, database_url) if self.options.seed else []
+        made = await self._seed(env) if self.options.seed else []
         await self.supervisor.start(
             platform_parts.web(self.options, env, self._ports, fd=listener.fileno())
         )
         await self._until_ready()
-        self._welcome(sign_ins)
+        self._welcome(made)
         await self.supervisor.start(platform_parts.workers(self.options, env, self._ports))
 
     async def _start_stores(self) -> tuple[str, str, str]:
@@ -155,7 +159,8 @@ class Up:
         The lock lives in a transaction: a session-level one would not survive PgBouncer.
         """
         arguments = ("migrate", "--noinput", "--verbosity", "0")
-        spec = platform_parts.job("migrate", arguments, {**env, "DATABASE_URL": owner_url})
+        env = {**env, **PATIENT, "DATABASE_URL": owner_url}
+        spec = platform_parts.job("migrate", arguments, env)
         try:
             connection = await psycopg.AsyncConnection.connect(owner_url, connect_timeout=10)
         except psycopg.OperationalError as error:
@@ -166,20 +171,14 @@ class Up:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
             await jobs.run(spec, self.output.stream("migrate"))
 
-    async def _seed(self, env: dict[str, str], database_url: str) -> list[tuple[str, str]]:
-        """Make the demo team once per database; its sign-ins (e-mail, password) the first time."""
-        place = urlsplit(database_url)
-        where = f"{place.hostname}/{place.path}" if os.environ.get("DATABASE_URL") else "embedded"
-        digest = hashlib.sha256(where.encode()).hexdigest()[:12]
-        mark = self.data_dir / f"seeded-{digest}"
-        if mark.exists():
+    async def _seed(self, env: dict[str, str]) -> list[SignIn]:
+        """Make the demo team once per database; its users, the first time only."""
+        database = demo_team.name_of(os.environ.get("DATABASE_URL"))
+        if demo_team.known(self.data_dir, database) is not None:
             return []
         spec = platform_parts.job("seed", ("seed_demo", "--json"), env)
         answer = await jobs.run(spec, self.output.stream("seed"))
-        private_files.write(
-            mark, "The demo organization was made; remove this file to try again.\n"
-        )
-        return _sign_ins(answer)
+        return demo_team.remember(self.data_dir, database, answer)
 
     async def _until_ready(self) -> None:
         deadline = time.monotonic() + READY_S
@@ -190,22 +189,23 @@ class Up:
                 )
             await asyncio.sleep(READY_POLL_S)
 
-    def _welcome(self, sign_ins: list[tuple[str, str]]) -> None:
+    def _welcome(self, made: list[SignIn]) -> None:
         """One line with the address, the demo sign-in, three commands to try."""
         url, took_s = self.options.url, time.monotonic() - self._born
-        self.output.say(f"IDE Mundial serves at {url} (ready in {took_s:.1f} s, Ctrl-C ends it)")
-        email, password = sign_ins[0] if sign_ins else ("", "PASSWORD")
-        for name, secret in sign_ins:
-            self.output.say(f"  demo sign-in: {name}  password: {secret}  (shown this once)")
-        login = json.dumps({"email": email or "EMAIL", "password": password})
-        prefix = "" if self.data_dir == Path(".ide").resolve() else f"DATA_DIR={self.data_dir} "
-        self.output.say("  try:")
-        self.output.say(f"    {prefix}{_shown(sys.executable)} manage.py demo")
-        self.output.say(
+        say = self.output.say
+        say(f"IDE Mundial serves at {url} (ready in {took_s:.1f} s, Ctrl-C ends it)")
+        for user in made:
+            say(f"  demo sign-in: {user.email}  password: {user.password}  (shown this once)")
+        login = json.dumps(asdict(made[0]) if made else {"email": "...", "password": "..."})
+        elsewhere = self.data_dir != Path(DEFAULT_DATA_DIR).resolve()
+        prefix = f"DATA_DIR={shlex.quote(str(self.data_dir))} " if elsewhere else ""
+        say("  try:")
+        say(f"    {prefix}{_shown(sys.executable)} manage.py demo")
+        say(
             f"    curl -s {url}/api/v1/auth/login -H 'content-type: application/json' "
             f"-d {shlex.quote(login)}"
         )
-        self.output.say(f"    curl -s {url}/ready")
+        say(f"    curl -s {url}/ready")
 
 
 def _make_usable(part: Store) -> None:
@@ -228,15 +228,6 @@ async def _is_ready(options: Options) -> bool:
     finally:
         if writer is not None:
             writer.close()
-
-
-def _sign_ins(answer: str) -> list[tuple[str, str]]:
-    """E-mail and password of the users that ``seed_demo --json`` made, none if it made none."""
-    try:
-        users = json.loads(answer)["users"]
-        return [(str(user["email"]), str(user["password"])) for user in users]
-    except (ValueError, KeyError, TypeError):
-        return []
 
 
 def _shown(path: str) -> str:
