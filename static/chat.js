@@ -3,7 +3,7 @@ const $ = (selector) => document.querySelector(selector);
 const api = "/api/v1";
 let access = null;
 let socket = null;
-let run = null; // {id, after, answer, tools}
+let run = null; // {id, after, steps, tools, answer, box}
 let conversation = null;
 let retryMs = 250;
 
@@ -91,7 +91,7 @@ $("#ask").addEventListener("submit", (event) => {
   const prompt = event.target.prompt.value;
   show(element("div", "message person", prompt));
   const box = show(element("div", "message agent"));
-  run = { id: null, after: 0, tools: box.appendChild(element("div", "tool")), answer: box.appendChild(element("pre", "")), box };
+  run = { id: null, after: 0, steps: new Map(), tools: box.appendChild(element("div", "tool")), answer: box.appendChild(element("pre", "")), box };
   const start = { type: "start", request_id: crypto.randomUUID(), agent_id: $("#agent").value, workspace_id: $("#workspace").value, prompt };
   if (conversation) start.conversation_id = conversation;
   send(start);
@@ -115,10 +115,10 @@ function receive(frame) {
       conversation = frame.conversation_id;
       break;
     case "attempt": // what the superseded attempt streamed no longer counts
-      run.answer.textContent = "";
+      run.steps.get(frame.supersedes)?.remove();
       break;
     case "delta":
-      run.answer.textContent += frame.content;
+      answerOf(frame.step_id).textContent += frame.content;
       break;
     case "tool_call":
       run.tools.append(element("div", "", `→ ${frame.tool}`));
@@ -132,6 +132,11 @@ function receive(frame) {
       run?.box.append(element("p", "problem", frame.problem?.detail ?? frame.error));
       return done();
   }
+}
+
+function answerOf(stepId) {
+  if (!run.steps.has(stepId)) run.steps.set(stepId, run.answer.appendChild(element("span", "")));
+  return run.steps.get(stepId);
 }
 
 function done() {
