@@ -32,7 +32,7 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._access = ""
+        self.access = ""
         self._http = aiohttp.ClientSession()
 
     async def __aenter__(self) -> Self:
@@ -48,7 +48,7 @@ class Client:
 
     async def sign_in(self, email: str, password: str) -> None:
         pair = await self.call("POST", "/auth/login", {"email": email, "password": password})
-        self._access = pair["access"]
+        self.access = pair["access"]
 
     async def call(
         self,
@@ -61,7 +61,7 @@ class Client:
         query: Mapping[str, str] | None = None,
     ) -> Json:
         """One REST call; raises Refused with the problem of an answer from 400 up."""
-        headers = {"authorization": f"Bearer {self._access}"} if self._access else {}
+        headers = {"authorization": f"Bearer {self.access}"} if self.access else {}
         if raw is not None:
             headers["content-type"] = content_type
         async with self._http.request(
@@ -103,7 +103,7 @@ class Client:
         """The frames of one socket until it closes."""
         async with self._http.ws_connect(
             self.url + API + "/ws/agents",
-            headers={"authorization": f"Bearer {self._access}"},
+            headers={"authorization": f"Bearer {self.access}"},
             protocols=("mundial.v1",),
             max_msg_size=0,
         ) as socket:
