@@ -22,6 +22,7 @@ from ideplatform.embedded import (
     jobs,
     platform_parts,
     ports,
+    schema_mark,
     secret_values,
 )
 from ideplatform.embedded.children import GaveUp, RestartPolicy
@@ -32,6 +33,7 @@ from ideplatform.embedded.options import DEFAULT_DATA_DIR, Options
 from ideplatform.embedded.output import Console, Output
 from ideplatform.embedded.postgres import PostgresPart
 from ideplatform.embedded.redis import RedisPart
+from ideplatform.embedded.processes import ChildSpec
 from ideplatform.embedded.register import Register
 from ideplatform.embedded.supervisor import StopRequested, Supervisor
 
@@ -124,14 +126,27 @@ class Up:
         environment.publish(self.data_dir, env, owner_url=owner_url)
         if self.options.simulate:
             await self.supervisor.start([platform_parts.simulator(env, self._ports)])
-        await self._migrate(env, owner_url)
-        made = await self._seed(env) if self.options.seed else []
-        await self.supervisor.start(
-            platform_parts.web(self.options, env, self._ports, fd=listener.fileno())
-        )
+        web = platform_parts.web(self.options, env, self._ports, fd=listener.fileno())
+        made = await self._prepare_database_and_start(web, env, owner_url)
         await self._until_ready()
         self._welcome(made)
         await self.supervisor.start(platform_parts.workers(self.options, env, self._ports))
+
+    async def _prepare_database_and_start(
+        self, web: list[ChildSpec], env: dict[str, str], owner_url: str
+    ) -> list[SignIn]:
+        """Migrate, seed, start web; at once where an earlier start has done the first two."""
+        database = demo_team.name_of(os.environ.get("DATABASE_URL"))
+        mark = schema_mark.current(platform_parts.PROJECT_ROOT, database)
+        is_seeded = demo_team.known(self.data_dir, database) is not None
+        if schema_mark.is_known(self.data_dir, mark) and (is_seeded or not self.options.seed):
+            await asyncio.gather(self._migrate(env, owner_url), self.supervisor.start(web))
+            return []
+        await self._migrate(env, owner_url)
+        schema_mark.remember(self.data_dir, mark)
+        made = [] if is_seeded or not self.options.seed else await self._seed(env, database)
+        await self.supervisor.start(web)
+        return made
 
     async def _start_stores(self) -> tuple[str, str, str]:
         """Start the stores that no variable names; answer application, owner and Redis URL."""
@@ -171,11 +186,8 @@ class Up:
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
             await jobs.run(spec, self.output.stream("migrate"))
 
-    async def _seed(self, env: dict[str, str]) -> list[SignIn]:
-        """Make the demo team once per database; its users, the first time only."""
-        database = demo_team.name_of(os.environ.get("DATABASE_URL"))
-        if demo_team.known(self.data_dir, database) is not None:
-            return []
+    async def _seed(self, env: dict[str, str], database: str) -> list[SignIn]:
+        """Make the demo team; its users."""
         spec = platform_parts.job("seed", ("seed_demo", "--json"), env)
         answer = await jobs.run(spec, self.output.stream("seed"))
         return demo_team.remember(self.data_dir, database, answer)
