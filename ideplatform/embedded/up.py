@@ -32,8 +32,8 @@ from ideplatform.embedded.lock import DirectoryLock
 from ideplatform.embedded.options import DEFAULT_DATA_DIR, Options
 from ideplatform.embedded.output import Console, Output
 from ideplatform.embedded.postgres import PostgresPart
-from ideplatform.embedded.redis import RedisPart
 from ideplatform.embedded.processes import ChildSpec
+from ideplatform.embedded.redis import RedisPart
 from ideplatform.embedded.register import Register
 from ideplatform.embedded.supervisor import StopRequested, Supervisor
 
