@@ -39,7 +39,8 @@ app.conf.update(
     },
     task_ignore_result=True,
     task_default_queue=DEFAULT,
-    task_queues=[Queue(AGENT_TASKS), Queue(EMBEDDINGS), Queue(DEFAULT)],
+    # Without a routing key of its own every queue gets the default one, and every message.
+    task_queues=[Queue(name, routing_key=name) for name in (AGENT_TASKS, EMBEDDINGS, DEFAULT)],
     task_routes={"agents.tasks.execute_run": {"queue": AGENT_TASKS}},
     task_serializer="json",
     accept_content=["json"],

@@ -7,6 +7,7 @@ its body: one client that sends a byte a minute would hold a connection for ever
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from http import HTTPStatus
@@ -230,6 +231,8 @@ class DrainingServer(Server):
 
 def serve(env: Env, *, host: str, port: int, descriptor: int | None) -> None:
     """Serve the platform until a signal; ``descriptor`` is a listening socket we inherited."""
+    # At INFO it logs the address of every socket with its query string, and tickets in it.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     config = Config(
         "ideplatform.asgi:application",
         host=host,

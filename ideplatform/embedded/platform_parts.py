@@ -11,9 +11,10 @@ from ideplatform.embedded.processes import ChildSpec
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 MANAGE = (sys.executable, str(PROJECT_ROOT / "manage.py"))
-CELERY = (sys.executable, "-m", "celery", "-A", "ideplatform")
+CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "ideplatform")
 # Gossip, mingle and heartbeats serve fleets that watch each other; our leases do that work.
 QUIET_WORKER = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+ROOT_IS_KNOWN = "ignore:You're running the worker with superuser privileges"  # PostgreSQL says so
 
 # The order of the end: clients are told first, the stores go last (their own modules say 90, 91).
 WEB_FIRST, BEAT, WORKERS, SIMULATOR = 0, 10, 20, 30
@@ -81,7 +82,7 @@ def _worker(
     return _part(
         name,
         (*CELERY, "worker", "-n", f"{name}@%h", *arguments, *QUIET_WORKER),
-        env,
+        {"PYTHONWARNINGS": ROOT_IS_KNOWN, **env},
         ports,
         stop_order=WORKERS,
         stop_timeout_s=8,
