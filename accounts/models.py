@@ -43,9 +43,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         db_table = "users"
-        constraints = [
-            models.UniqueConstraint(Lower("email"), name="users_email_unique")
-        ]
+        constraints = [models.UniqueConstraint(Lower("email"), name="users_email_unique")]
 
     def __str__(self) -> str:
         return self.email
@@ -89,12 +87,8 @@ class Organization(models.Model):
 
 
 class OrganizationMembership(models.Model):
-    organization = models.ForeignKey(
-        Organization, models.CASCADE, related_name="memberships"
-    )
-    user = models.ForeignKey(
-        User, models.CASCADE, related_name="organization_memberships"
-    )
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, models.CASCADE, related_name="organization_memberships")
     role = models.CharField(max_length=10, choices=choices(OrganizationRole))
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
@@ -102,9 +96,7 @@ class OrganizationMembership(models.Model):
     class Meta:
         db_table = "organization_memberships"
         constraints = [
-            models.UniqueConstraint(
-                fields=["organization", "user"], name="org_member_unique"
-            ),
+            models.UniqueConstraint(fields=["organization", "user"], name="org_member_unique"),
             one_of("role", OrganizationRole, "org_member_role"),
         ]
 
@@ -117,12 +109,8 @@ class Invitation(models.Model):
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
     email = models.CharField(max_length=255)
-    organization = models.ForeignKey(
-        Organization, models.CASCADE, related_name="invitations"
-    )
-    organization_role = models.CharField(
-        max_length=10, choices=choices(OrganizationRole)
-    )
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="invitations")
+    organization_role = models.CharField(max_length=10, choices=choices(OrganizationRole))
     workspace_id = models.UUIDField(null=True, blank=True)
     workspace_role = models.CharField(max_length=10, blank=True, default="")
     token_hash = models.BinaryField(max_length=32, unique=True)
@@ -133,9 +121,7 @@ class Invitation(models.Model):
 
     class Meta:
         db_table = "invitations"
-        constraints = [
-            one_of("organization_role", OrganizationRole, "invitations_role")
-        ]
+        constraints = [one_of("organization_role", OrganizationRole, "invitations_role")]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -172,9 +158,7 @@ class ApiKey(models.Model):
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
     user = models.ForeignKey(User, models.CASCADE, related_name="api_keys")
-    organization = models.ForeignKey(
-        Organization, models.CASCADE, related_name="api_keys"
-    )
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="api_keys")
     workspace_id = models.UUIDField(null=True, blank=True)
     kind = models.CharField(max_length=10, choices=choices(KeyKind))
     name = models.CharField(max_length=100)
@@ -196,26 +180,17 @@ class ApiKey(models.Model):
 
 
 class WsTicket(models.Model):
-    """A short-lived pass for one socket path, bound to its session or key."""
+    """A short-lived pass for one socket path, bound to its session."""
 
     token_hash = models.BinaryField(max_length=32, primary_key=True)
     user = models.ForeignKey(User, models.CASCADE, related_name="+")
-    session = models.ForeignKey(
-        RefreshSession, models.CASCADE, null=True, related_name="+"
-    )
-    api_key = models.ForeignKey(ApiKey, models.CASCADE, null=True, related_name="+")
+    session = models.ForeignKey(RefreshSession, models.CASCADE, related_name="+")
     path = models.CharField(max_length=300)
     expires_at = models.DateTimeField()
     is_reusable = models.BooleanField(default=False)
 
     class Meta:
         db_table = "ws_tickets"
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(session__isnull=False) | Q(api_key__isnull=False),
-                name="ws_tickets_bound",
-            )
-        ]
 
     def __str__(self) -> str:
         return self.path
@@ -244,9 +219,7 @@ class DataKey(models.Model):
     """An organization's encryption key, wrapped by a master key."""
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
-    organization = models.ForeignKey(
-        Organization, models.CASCADE, related_name="data_keys"
-    )
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="data_keys")
     version = models.PositiveIntegerField()
     master_version = models.PositiveIntegerField()
     wrapped = models.BinaryField()
@@ -257,9 +230,7 @@ class DataKey(models.Model):
     class Meta:
         db_table = "data_keys"
         constraints = [
-            models.UniqueConstraint(
-                fields=["organization", "version"], name="data_keys_version"
-            )
+            models.UniqueConstraint(fields=["organization", "version"], name="data_keys_version")
         ]
 
     def __str__(self) -> str:
@@ -270,15 +241,11 @@ class SecretRecord(models.Model):
     """A sealed value. Its associated data binds it to this row; a moved ciphertext won't open."""
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
-    organization = models.ForeignKey(
-        Organization, models.CASCADE, related_name="secrets"
-    )
-    user = models.ForeignKey(
-        User, models.CASCADE, null=True, blank=True, related_name="secrets"
-    )
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="secrets")
+    user = models.ForeignKey(User, models.CASCADE, null=True, blank=True, related_name="secrets")
     provider = models.CharField(max_length=100)
     encrypted_value = models.BinaryField()
-    data_key = models.ForeignKey(DataKey, models.PROTECT, related_name="+")
+    data_key = models.ForeignKey(DataKey, models.RESTRICT, related_name="+")
     row_version = models.PositiveIntegerField(default=1)
     last4 = models.CharField(max_length=4, blank=True, default="")
     created_at = models.DateTimeField(db_default=Now())

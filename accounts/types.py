@@ -100,9 +100,7 @@ ORGANIZATION_PERMISSIONS: dict[str, frozenset[Permission]] = {
     OrganizationRole.MEMBER: frozenset(
         {_P.ORGANIZATION_VIEW, _P.WORKSPACE_CREATE, _P.PROVIDER_USE}
     ),
-    OrganizationRole.BILLING: frozenset(
-        {_P.ORGANIZATION_VIEW, _P.BILLING_VIEW, _P.BILLING_MANAGE}
-    ),
+    OrganizationRole.BILLING: frozenset({_P.ORGANIZATION_VIEW, _P.BILLING_VIEW, _P.BILLING_MANAGE}),
     OrganizationRole.ADMIN: frozenset(
         {
             _P.ORGANIZATION_VIEW,

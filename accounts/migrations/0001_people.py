@@ -201,7 +201,7 @@ class Migration(migrations.Migration):
                 ('last4', models.CharField(blank=True, default='', max_length=4)),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('updated_at', models.DateTimeField(auto_now=True)),
-                ('data_key', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.datakey')),
+                ('data_key', models.ForeignKey(on_delete=django.db.models.deletion.RESTRICT, related_name='+', to='accounts.datakey')),
                 ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='secrets', to='accounts.organization')),
                 ('user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='secrets', to=settings.AUTH_USER_MODEL)),
             ],
@@ -216,8 +216,7 @@ class Migration(migrations.Migration):
                 ('path', models.CharField(max_length=300)),
                 ('expires_at', models.DateTimeField()),
                 ('is_reusable', models.BooleanField(default=False)),
-                ('api_key', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.apikey')),
-                ('session', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.refreshsession')),
+                ('session', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.refreshsession')),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
@@ -271,9 +270,5 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='secretrecord',
             constraint=models.UniqueConstraint(models.F('user'), models.F('provider'), condition=models.Q(('user__isnull', False)), name='secrets_user_provider'),
-        ),
-        migrations.AddConstraint(
-            model_name='wsticket',
-            constraint=models.CheckConstraint(condition=models.Q(('session__isnull', False), ('api_key__isnull', False), _connector='OR'), name='ws_tickets_bound'),
         ),
     ]

@@ -1,0 +1,1 @@
+"""REST edge of accounts: signing in, one's own account, organizations."""

@@ -1,0 +1,126 @@
+"""`/api/v1/organizations`: teams, their members and their audit log."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import selectors
+from accounts.api import serializers
+from accounts.api.authentication import actor_of
+from accounts.services import members, organizations
+from accounts.services.members import Person
+from accounts.types import OrganizationRole, Permission
+from ideplatform.kit import paging
+from ideplatform.kit.serializers import read
+
+
+class Organizations(APIView):
+    permissions = {"GET": Permission.ORGANIZATION_VIEW, "POST": Permission.SELF}
+
+    def get(self, request: Request) -> Response:
+        actor = actor_of(request)
+        page = paging.page(
+            selectors.listed_memberships(actor),
+            order=("organization_id",),
+            scope=f"organizations:{actor.user_id}:{actor.key_organization_id}",
+            cursor=request.query_params.get("cursor", ""),
+            limit=paging.read_limit(request.query_params.get("limit")),
+        )
+        items = [serializers.organization(row.organization, row.role) for row in page.items]
+        return Response({"items": items, "next_cursor": page.next_cursor})
+
+    def post(self, request: Request) -> Response:
+        form = read(serializers.OrganizationForm, request)
+        organization = organizations.create(actor=actor_of(request), **form)
+        return Response(serializers.organization(organization, OrganizationRole.OWNER), status=201)
+
+
+class Organization(APIView):
+    permissions = {
+        "GET": Permission.ORGANIZATION_VIEW,
+        "PATCH": Permission.ORGANIZATION_MANAGE,
+        "DELETE": Permission.ORGANIZATION_DELETE,
+    }
+
+    def get(self, request: Request, organization_id: UUID) -> Response:
+        row, role = selectors.organization(actor_of(request), organization_id)
+        return Response(serializers.organization(row, role))
+
+    def patch(self, request: Request, organization_id: UUID) -> Response:
+        actor = actor_of(request)
+        form = read(serializers.OrganizationChangeForm, request)
+        organizations.update(actor=actor, organization_id=organization_id, **form)
+        row, role = selectors.organization(actor, organization_id)
+        return Response(serializers.organization(row, role))
+
+    def delete(self, request: Request, organization_id: UUID) -> Response:
+        organizations.delete(actor=actor_of(request), organization_id=organization_id)
+        return Response(status=204)
+
+
+class Members(APIView):
+    permissions = {"GET": Permission.ORGANIZATION_VIEW, "POST": Permission.ORGANIZATION_MANAGE}
+    session_only = True
+
+    def get(self, request: Request, organization_id: UUID) -> Response:
+        page = paging.page(
+            selectors.members_of(actor_of(request), organization_id),
+            order=("id",),
+            scope=f"members:{organization_id}",
+            cursor=request.query_params.get("cursor", ""),
+            limit=paging.read_limit(request.query_params.get("limit")),
+        )
+        items = [serializers.member(row) for row in page.items]
+        return Response({"items": items, "next_cursor": page.next_cursor})
+
+    def post(self, request: Request, organization_id: UUID) -> Response:
+        form = read(serializers.MemberForm, request)
+        membership = members.add(
+            actor=actor_of(request),
+            organization_id=organization_id,
+            person=Person(user_id=form.get("user_id"), email=form.get("email", "")),
+            role=OrganizationRole(form["role"]),
+        )
+        return Response(serializers.member(membership), status=201)
+
+
+class Member(APIView):
+    permissions = {
+        "PUT": Permission.ORGANIZATION_MANAGE,
+        "DELETE": Permission.ORGANIZATION_MANAGE,
+    }
+    session_only = True
+
+    def put(self, request: Request, organization_id: UUID, user_id: UUID) -> Response:
+        form = read(serializers.RoleForm, request)
+        membership = members.change_role(
+            actor=actor_of(request),
+            organization_id=organization_id,
+            user_id=user_id,
+            role=OrganizationRole(form["role"]),
+        )
+        return Response(serializers.member(membership))
+
+    def delete(self, request: Request, organization_id: UUID, user_id: UUID) -> Response:
+        members.remove(actor=actor_of(request), organization_id=organization_id, user_id=user_id)
+        return Response(status=204)
+
+
+class Audit(APIView):
+    permissions = {"GET": Permission.AUDIT_VIEW}
+    session_only = True
+
+    def get(self, request: Request, organization_id: UUID) -> Response:
+        page = paging.page(
+            selectors.audit_of(actor_of(request), organization_id),
+            order=("-at", "-id"),
+            scope=f"audit:{organization_id}",
+            cursor=request.query_params.get("cursor", ""),
+            limit=paging.read_limit(request.query_params.get("limit")),
+        )
+        items = [serializers.audit_event(row) for row in page.items]
+        return Response({"items": items, "next_cursor": page.next_cursor})

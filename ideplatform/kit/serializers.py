@@ -1,0 +1,45 @@
+"""Strict input of REST: what is not asked for is refused, with a pointer to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from ideplatform.kit import crypto
+from ideplatform.kit.errors import InvalidInput, Pointer
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Refuses unknown fields: a misspelt one must not be ignored in silence."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping) and (unknown := data.keys() - self.fields.keys()):
+            raise serializers.ValidationError(
+                {str(name): ["This field is not known here."] for name in sorted(unknown, key=str)}
+            )
+        return super().to_internal_value(data)
+
+
+class SecretField(serializers.CharField):
+    """A password or key: kept as it was typed, handed on as a `Secret`, never rendered."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, write_only=True, **options)
+
+    def run_validation(self, data: Any = serializers.empty) -> crypto.Secret:
+        return crypto.Secret(super().run_validation(data))
+
+
+def read(form: type[serializers.Serializer[Any]], request: Request, **options: Any) -> Any:
+    """The validated body of a request; raises InvalidInput with pointers (as a 422)."""
+    reader = form(data=request.data, **options)
+    reader.is_valid(raise_exception=True)
+    return reader.validated_data
+
+
+def wrong(pointer: str, detail: str) -> InvalidInput:
+    """One field is not acceptable."""
+    return InvalidInput(errors=[Pointer(pointer=pointer, detail=detail)])
