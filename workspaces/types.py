@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from accounts.types import Permission
 
 P = Permission
+NEW_FILE: Final = 0
+"""The base version of a write that must create its file."""
 
 
 class WorkspaceRole(StrEnum):
@@ -64,6 +66,11 @@ class ImportState(StrEnum):
     FAILED = "failed"
 
 
+JsonValue = bool | int | float | str | list[object] | dict[str, object] | None
+SETTING_TYPES: dict[str, type] = {"memory.external_embedding": bool}
+"""The settings of a workspace that the platform itself reads, and their types."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceRef:
     """A workspace the actor may use, with the role that was found for it.
@@ -94,6 +101,14 @@ class FileVersion:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextFile:
+    """A version of a text file, and its text as it is stored (line ends and mark included)."""
+
+    version: FileVersion
+    text: str
+
+
 class TextAuthority(Protocol):
     """Whoever holds a file's live document: writes to such a file go there, not to the table."""
 
@@ -107,6 +122,8 @@ class TextAuthority(Protocol):
         text: str,
         base_version: int | None,
         author_id: UUID,
-        origin: str,
+        origin: Origin,
+        run_id: UUID | None,
+        idempotency_key: str | None,
     ) -> FileVersion:
         """Merge `text`, written against `base_version`, into the document; the new version."""

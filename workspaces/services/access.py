@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import OuterRef, Subquery
 
+from accounts.errors import ScopeMissing
 from accounts.models import OrganizationMembership
-from accounts.types import ORGANIZATION_PERMISSIONS, Actor, OrganizationRole, Permission
+from accounts.services import audit
+from accounts.types import ORGANIZATION_PERMISSIONS, Actor, Permission
+from ideplatform.kit import accounting
 from ideplatform.kit.errors import Forbidden, NotFound
 from workspaces.models import Workspace, WorkspaceMembership
+from workspaces.selectors import ADMINISTRATORS, PARTICIPANTS
 from workspaces.types import ROLE_PERMISSIONS, Visibility, WorkspaceRef, WorkspaceRole
 
 _BILLING: Final = frozenset({Permission.BILLING_VIEW, Permission.BILLING_MANAGE})
-ADMINISTRATORS: Final = frozenset({OrganizationRole.OWNER, OrganizationRole.ADMIN})
-# The organization's billing people have no part in its workspaces, visible or not.
-PARTICIPANTS: Final = ADMINISTRATORS | {OrganizationRole.MEMBER}
+VISIT_S: Final = 900.0
+_VISITS_KEPT: Final = 10_000
 
 
 class Facts(NamedTuple):
@@ -37,14 +43,28 @@ def workspace(actor: Actor, workspace_id: UUID, permission: Permission) -> Works
     as owners), cut by the key's scopes and workspace. Raises NotFound when the actor has no part
     in it, exactly as for an unknown id; Forbidden when the role or the scopes lack the permission.
     """
+    try:
+        ref = _authorised(actor, workspace_id, permission)
+    except (NotFound, Forbidden):
+        accounting.record(permission, "deny")
+        raise
+    accounting.record(permission, "allow")
+    return ref
+
+
+def _authorised(actor: Actor, workspace_id: UUID, permission: Permission) -> WorkspaceRef:
     facts = _facts(actor.user_id, workspace_id)
     if facts is None or not _key_reaches(actor, workspace_id, facts.organization_id):
         raise NotFound
     permissions = permissions_of(facts)
     if not permissions:
         raise NotFound
-    if permission not in permissions or not actor.scope_allows(permission):
+    if permission not in permissions:
         raise Forbidden
+    if not actor.scope_allows(permission):
+        raise ScopeMissing
+    if facts.own_role is None and facts.organization_role in ADMINISTRATORS:
+        _visits.note(actor, workspace_id, facts)
     return WorkspaceRef(
         id=workspace_id,
         organization_id=facts.organization_id,
@@ -74,10 +94,43 @@ def permissions_of(facts: Facts) -> frozenset[Permission]:
     return of_role | (of_organization & _BILLING)
 
 
+class _Visits:
+    """Audits administrators in workspaces that are not theirs: each once in a while, not per call.
+
+    Remembered per process and bounded; a forgotten visit is only audited again.
+    """
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[tuple[UUID, UUID | None, UUID], float] = OrderedDict()
+
+    def note(self, actor: Actor, workspace_id: UUID, facts: Facts) -> None:
+        visit = (actor.user_id, actor.session_id or actor.api_key_id, workspace_id)
+        if self._until.get(visit, 0.0) > time.monotonic():
+            return
+        audit.record(
+            action="workspace.administered",
+            actor=actor,
+            organization_id=facts.organization_id,
+            workspace_id=workspace_id,
+            details={"reason": f"organization {facts.organization_role}"},
+        )
+        transaction.on_commit(lambda: self._remember(visit))
+
+    def _remember(self, visit: tuple[UUID, UUID | None, UUID]) -> None:
+        self._until[visit] = time.monotonic() + VISIT_S
+        if len(self._until) > _VISITS_KEPT:
+            self._until.popitem(last=False)
+
+
+_visits = _Visits()
+
+
 def _facts(user_id: UUID, workspace_id: UUID) -> Facts | None:
-    own = WorkspaceMembership.objects.filter(workspace=OuterRef("pk"), user_id=user_id)
+    own = WorkspaceMembership.objects.filter(
+        workspace=OuterRef("pk"), user_id=user_id, user__is_active=True
+    )
     of_organization = OrganizationMembership.objects.filter(
-        organization=OuterRef("organization"), user_id=user_id
+        organization=OuterRef("organization"), user_id=user_id, user__is_active=True
     )
     row = (
         Workspace.objects.filter(pk=workspace_id, deleted_at__isnull=True)

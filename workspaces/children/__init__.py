@@ -1,0 +1,1 @@
+"""What runs in disposable children: pure functions from bytes to bytes, no framework."""
