@@ -21,6 +21,7 @@ def main() -> None:
         ledger_file=options.ledger_file,
         prices_files=options.prices_file or (),
         announce=_announce,
+        ends_with_stdin=options.ends_with_stdin,
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -77,7 +78,7 @@ async def _too_large(request: web.Request, handler: control.Handler) -> web.Stre
 
 
 def _by_path(path: str) -> Dialect:
-    if path.startswith("/v1beta"):
+    if path.startswith(("/v1beta/", "/v1/models/")):
         return GOOGLE
     return ANTHROPIC if path.startswith("/v1/messages") else OPENAI
 
@@ -99,7 +100,7 @@ async def _anthropic_count(request: web.Request) -> web.StreamResponse:
 
 async def _google(request: web.Request) -> web.StreamResponse:
     """Google names the method behind a colon in the path."""
-    match request.match_info["method"]:
+    match request.match_info["target"].rpartition(":")[2]:
         case "generateContent" | "streamGenerateContent":
             return await door.complete(request, GOOGLE)
         case "embedContent" | "batchEmbedContents":
@@ -121,7 +122,8 @@ def _add_vendor_routes(router: web.UrlDispatcher) -> None:
     router.add_get("/v1/models/{model:.+}", listings.v1_model)
     router.add_get("/v1beta/models", listings.google_models)
     router.add_get("/v1beta/models/{model:[^:]+}", listings.google_model)
-    router.add_post("/v1beta/models/{model:.+}:{method:[A-Za-z]+}", _google)
+    for version in ("v1", "v1beta"):  # the SDK went from the second to the first
+        router.add_post(f"/{version}/models/{{target:.+}}", _google)
 
 
 def _add_report_routes(router: web.UrlDispatcher) -> None:
@@ -152,8 +154,12 @@ async def serve(
     ledger_file: Path | None = None,
     prices_files: Sequence[Path] = (),
     announce: Callable[[str], None],
+    ends_with_stdin: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Port 0 takes a free one; ``announce`` gets the ready line."""
+    """Serve until SIGTERM, SIGINT or, if asked, the end of standard input.
+
+    Port 0 takes a free one; ``announce`` gets the ready line.
+    """
     app = build(ledger_file=ledger_file, prices_files=prices_files)
     runner = web.AppRunner(
         app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S
@@ -163,7 +169,7 @@ async def serve(
     try:
         await site.start()
         announce(READY_LINE.format(url=_address(runner)))
-        await _until_told_to_stop()
+        await _until_told_to_stop(ends_with_stdin=ends_with_stdin)
     finally:
         await runner.cleanup()
 
@@ -173,9 +179,11 @@ def _address(runner: web.AppRunner) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _until_told_to_stop() -> None:
+async def _until_told_to_stop(*, ends_with_stdin: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    if ends_with_stdin:  # the pipe of a test run closes however that run ends
+        loop.add_reader(sys.stdin.fileno(), stop.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()

@@ -32,6 +32,7 @@ MODELS = (
           dimensions=1_536),
     Model(id="text-embedding-3-large", vendor="openai", context_tokens=8_191, output_tokens=0,
           dimensions=3_072),
+    Model(id="claude-sonnet-5", vendor="anthropic", context_tokens=1_000_000, output_tokens=64_000),
     Model(id="claude-haiku-4-5", vendor="anthropic", context_tokens=200_000, output_tokens=64_000),
     Model(id="claude-sonnet-4-5", vendor="anthropic", context_tokens=200_000,
           output_tokens=64_000),

@@ -21,6 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="price list for the cost reports (JSON); may be repeated",
     )
 
+    parser.add_argument(
+        "--ends-with-stdin", action="store_true", help="stop when standard input closes"
+    )
+
 
 def run(
     *,
@@ -29,6 +33,7 @@ def run(
     ledger_file: Path | None,
     prices_files: Sequence[Path],
     announce: Callable[[str], None],
+    ends_with_stdin: bool = False,
 ) -> None:
     """Serve until told to stop, on uvloop where it is installed."""
     coroutine = serve(
@@ -37,6 +42,7 @@ def run(
         ledger_file=ledger_file,
         prices_files=prices_files,
         announce=announce,
+        ends_with_stdin=ends_with_stdin,
     )
     _run(coroutine)
 

@@ -62,10 +62,10 @@ class _Visit:
 
 
 def safe_path(request: web.Request) -> str:
-    """Path and query without a key in it."""
+    """Path and query without a key in it; Google's colon plain, however a client wrote it."""
     query = request.rel_url.query.copy()
     query.popall("key", None)
-    return str(request.rel_url.with_query(query))
+    return str(request.rel_url.with_query(query)).replace("%3A", ":")
 
 
 async def complete(request: web.Request, dialect: Dialect) -> web.StreamResponse:

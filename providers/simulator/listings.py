@@ -15,19 +15,20 @@ _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
 def vendor_of(request: web.Request) -> str:
-    """Both vendors own ``/v1/models``; Anthropic's clients say their version."""
+    """All three own ``/v1/models``: Anthropic's clients say their version, Google's its key."""
+    if "x-goog-api-key" in request.headers or "key" in request.query:
+        return "google"
     return "anthropic" if "anthropic-version" in request.headers else "openai"
 
 
 async def v1_models(request: web.Request) -> web.StreamResponse:
     vendor = vendor_of(request)
-    build = _anthropic_page if vendor == "anthropic" else _openai_page
-    return _guarded(request, vendor, build)
+    return _guarded(request, vendor, _PAGES[vendor])
 
 
 async def v1_model(request: web.Request) -> web.StreamResponse:
     vendor = vendor_of(request)
-    entry = _anthropic_entry if vendor == "anthropic" else _openai_entry
+    entry = _ENTRIES[vendor]
     return _guarded(request, vendor, lambda: entry(_found(request.match_info["model"], vendor)))
 
 
@@ -124,3 +125,7 @@ def _google_entry(model: Model) -> Listing:
         "supportedGenerationMethods": methods,
         "thinking": model.dimensions is None,
     }
+
+
+_PAGES = {"openai": _openai_page, "anthropic": _anthropic_page, "google": _google_page}
+_ENTRIES = {"openai": _openai_entry, "anthropic": _anthropic_entry, "google": _google_entry}

@@ -82,12 +82,18 @@ def running_simulator(
 ) -> Iterator[SimulatorHandle]:
     """Run it on a free port (or the given one) until the block ends; suits a session fixture."""
     command = [sys.executable, "-m", "providers.simulator", "--port", str(port)]
+    command.append("--ends-with-stdin")
     command += [word for path in prices for word in ("--prices-file", str(path))]
     if ledger_file:
         command += ["--ledger-file", str(ledger_file)]
     environment = {name: value for name, value in os.environ.items() if name != "ENVIRONMENT"}
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         yield SimulatorHandle(url=_address(process), process=process)
@@ -107,7 +113,8 @@ def _address(process: subprocess.Popen[str]) -> str:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
+    if process.stdin:
+        process.stdin.close()
     try:
         process.wait(_STOP_S)
     except subprocess.TimeoutExpired:

@@ -32,6 +32,7 @@ class Command(BaseCommand):
                 ledger_file=options["ledger_file"],
                 prices_files=prices,
                 announce=self._announce,
+                ends_with_stdin=options["ends_with_stdin"],
             )
         except NotInProduction as refusal:
             raise CommandError(str(refusal)) from refusal

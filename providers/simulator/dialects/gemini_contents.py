@@ -45,11 +45,11 @@ def model_in(path: str, vendor: str = "google") -> str:
 
 def read(body: bytes, path: str) -> Conversation:
     model = model_in(path)
-    ask = {_camel(key): value for key, value in reading.decode(body).items()}
+    ask = _fields(reading.decode(body), "")
     if unknown := sorted(set(ask) - _TOP):
         raise _unknown_name(unknown[0], "")
-    settings = reading.optional_mapping(ask.get("generationConfig"), "generationConfig")
-    thinking = reading.optional_mapping(settings.get("thinkingConfig"), "thinkingConfig")
+    settings = _fields(ask.get("generationConfig"), "generationConfig")
+    thinking = _fields(settings.get("thinkingConfig"), "thinkingConfig")
     messages = _messages(ask)
     check_pairing(messages)
     if model.startswith("gemini-3"):
@@ -72,8 +72,14 @@ def read(body: bytes, path: str) -> Conversation:
     )
 
 
+def _fields(value: object, at: str) -> JsonObject:
+    """An object of Google's own with its field names in one spelling; absent means empty."""
+    given = reading.optional_mapping(value, at)
+    return {_camel(name): inner for name, inner in given.items()}
+
+
 def _camel(name: str) -> str:
-    """Google's JSON reads both spellings of a field."""
+    """Google's JSON reads both spellings of a field, and its own SDK writes both."""
     head, *rest = name.split("_")
     return head + "".join(word.capitalize() for word in rest)
 
@@ -108,7 +114,7 @@ def _content(content: JsonObject, place: int, earlier: list[Message]) -> Message
     role = content.get("role", "user")
     if role not in ("user", "model", "function"):
         raise invalid("Please use a valid role: user, model.")
-    parts = reading.objects(content.get("parts"), f"{at}.parts")
+    parts = [_fields(one, at) for one in reading.objects(content.get("parts"), f"{at}.parts")]
     if not parts:
         raise invalid(f"* GenerateContentRequest.{at}.parts: contents.parts must not be empty.")
     uses = [_use(part, f"g{place}.{n}", at) for n, part in enumerate(parts)]
@@ -204,10 +210,10 @@ def _check_signatures(messages: tuple[Message, ...]) -> None:
 def _tools(ask: JsonObject) -> tuple[Tool, ...]:
     found: list[Tool] = []
     for place, group in enumerate(reading.objects(ask.get("tools"), "tools")):
-        key = "functionDeclarations"
-        declared = group.get(key, group.get("function_declarations"))
-        for number, spec in enumerate(reading.objects(declared, f"tools[{place}].{key}")):
-            found.append(_tool(spec, f"tools[{place}].function_declarations[{number}]"))
+        at = f"tools[{place}].function_declarations"
+        declared = _fields(group, at).get("functionDeclarations")
+        for number, spec in enumerate(reading.objects(declared, at)):
+            found.append(_tool(_fields(spec, at), f"{at}[{number}]"))
     return tuple(found)
 
 
@@ -238,8 +244,8 @@ def _check_schema(schema: JsonObject, at: str) -> None:
 
 
 def _forced(ask: JsonObject) -> str | None:
-    config = reading.optional_mapping(ask.get("toolConfig"), "toolConfig")
-    calling = reading.optional_mapping(config.get("functionCallingConfig"), "toolConfig")
+    config = _fields(ask.get("toolConfig"), "toolConfig")
+    calling = _fields(config.get("functionCallingConfig"), "toolConfig")
     if calling.get("mode") != "ANY":
         return None
     allowed = reading.strings(calling.get("allowedFunctionNames"), "allowedFunctionNames")
