@@ -138,13 +138,14 @@ class Up:
         """Migrate, seed, start web; at once where an earlier start has done the first two."""
         database = demo_team.name_of(os.environ.get("DATABASE_URL"))
         mark = schema_mark.current(platform_parts.PROJECT_ROOT, database)
-        is_seeded = demo_team.known(self.data_dir, database) is not None
-        if schema_mark.is_known(self.data_dir, mark) and (is_seeded or not self.options.seed):
+        known = demo_team.known(self.data_dir, database)
+        is_seeded = known is not None or not self.options.seed
+        if schema_mark.is_known(self.data_dir, mark) and is_seeded:
             await asyncio.gather(self._migrate(env, owner_url), self.supervisor.start(web))
             return []
         await self._migrate(env, owner_url)
         schema_mark.remember(self.data_dir, mark)
-        made = [] if is_seeded or not self.options.seed else await self._seed(env, database)
+        made = [] if is_seeded else await self._seed(env, database)
         await self.supervisor.start(web)
         return made
 

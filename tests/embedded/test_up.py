@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from ideplatform.embedded import ports
+from ideplatform.embedded.postgres import PostgresPart
 from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,8 +98,10 @@ def up(data_dir: Path, *flags: str, **env: str) -> Iterator[Up]:
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("up") / "data"
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("up") / "data"
+    yield path
+    PostgresPart(path, port=1).destroy()
 
 
 def gone(processes: list[psutil.Process]) -> bool:
