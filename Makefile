@@ -1,13 +1,13 @@
 # Every command of the repository. `make help` lists them.
 #
-#   PYTHON=3.13   another interpreter, in an environment of its own (.venv-3.13)
+#   PYTHON=3.13   another interpreter, in an environment of its own (.venv-3.13); or its path
 #   ARGS='...'    further arguments for the program behind the target
 
 PYTHON ?=
 ARGS ?=
 
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .uv-venv/bin/uv)
-VENV := .venv$(if $(PYTHON),-$(PYTHON))
+VENV := .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
 PY := $(VENV)/bin/python
 RUN_TESTS := $(PY) -m pytest
 PARALLEL := -n $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)

@@ -31,7 +31,7 @@ CHILDREN = {"postgres", "redis", "simulator", "web", "agents", "worker", "beat"}
 class Up:
     """One `manage.py up` on a directory."""
 
-    def __init__(self, data_dir: Path, *flags: str, port: int | None = None, **env: str) -> None:
+    def __init__(self, data_dir: Path, *flags: str, port: int | None = None) -> None:
         self.data_dir = data_dir
         self.port = port or ports.free_port()
         self._log = data_dir.parent / f"up-{time.monotonic_ns()}.log"
@@ -40,7 +40,7 @@ class Up:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "up", *arguments],
                 cwd=ROOT,
-                env={name: os.environ[name] for name in KEPT if name in os.environ} | env,
+                env={name: os.environ[name] for name in KEPT if name in os.environ},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -87,8 +87,8 @@ class Up:
 
 
 @contextlib.contextmanager
-def up(data_dir: Path, *flags: str, **env: str) -> Iterator[Up]:
-    running = Up(data_dir, *flags, **env)
+def up(data_dir: Path, *flags: str, port: int | None = None) -> Iterator[Up]:
+    running = Up(data_dir, *flags, port=port)
     try:
         yield running
     finally:
