@@ -238,7 +238,11 @@ def fetch(
     call = request(
         method, url, headers=headers, json=json, body=body, timeouts=timeouts, max_bytes=max_bytes
     )
-    return asyncio.run(_whole(call))
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_whole(call))
+    raise RuntimeError("egress.fetch is for sync code; a coroutine uses egress.request")
 
 
 async def aclose_all() -> None:

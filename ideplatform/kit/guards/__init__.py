@@ -3,6 +3,7 @@
 from ideplatform.kit.guards.http import BODY_LIMITS, DEFAULT_BODY_LIMIT, Guard, target_is_clean
 from ideplatform.kit.guards.text import (
     GATEWAY_MAX_DEPTH,
+    GATEWAY_MAX_INTEGER,
     MAX_DEPTH,
     ForbiddenText,
     MalformedJson,
@@ -17,6 +18,7 @@ __all__ = [
     "BODY_LIMITS",
     "DEFAULT_BODY_LIMIT",
     "GATEWAY_MAX_DEPTH",
+    "GATEWAY_MAX_INTEGER",
     "MAX_DEPTH",
     "ForbiddenText",
     "Guard",

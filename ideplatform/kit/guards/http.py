@@ -7,8 +7,8 @@ memory than an honest one.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from ideplatform.kit import problems
@@ -20,17 +20,9 @@ Message = dict[str, Any]
 BodyLimit = tuple[re.Pattern[str], int]
 
 
-class Receive(Protocol):
-    async def __call__(self) -> Message: ...
-
-
-class Send(Protocol):
-    async def __call__(self, message: Message) -> None: ...
-
-
-class Application(Protocol):
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
-
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # The first pattern that matches the whole path decides; every other path takes the default.
 BODY_LIMITS: Final[Sequence[BodyLimit]] = (

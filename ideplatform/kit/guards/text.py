@@ -111,7 +111,7 @@ def decode_json(
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as wrong:
-        raise InvalidInput(errors=[_pointer(str(wrong))]) from None
+        raise InvalidInput(errors=[_pointer(wrong)]) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise MalformedJson(_NOT_JSON) from None
 
@@ -155,7 +155,7 @@ def _loads(body: bytes) -> object:
 def _check_tree(tree: object, max_depth: int) -> None:
     """Walk level by level: as many steps as there are levels, none of them a call deeper."""
     level: list[object] = [tree]
-    for _ in range(max_depth + 1):
+    for _ in range(max_depth):
         children: list[object] = []
         for node in level:
             if type(node) is dict:
@@ -205,8 +205,9 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _pointer(message: str) -> Pointer:
-    place = _PLACE.match(message)
+def _pointer(wrong: msgspec.ValidationError) -> Pointer:
+    """msgspec's message speaks of the schema and the place only, so it may be shown."""
+    place = _PLACE.match(str(wrong))
     if place is None:
         return Pointer(pointer="", detail="this is not valid here")
     steps = (name or index for name, index in _STEP.findall(place["path"] or ""))

@@ -1,0 +1,450 @@
+"""What no parser should see is refused before it, and everything else passes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from io import BytesIO
+from typing import Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ideplatform.kit import guards
+from ideplatform.kit.errors import InvalidInput, TooLarge
+from ideplatform.kit.guards import ForbiddenText, Guard, MalformedJson, TooDeep
+from ideplatform.kit.parsers import GuardedJSONParser
+
+MIB = 1024 * 1024
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+    lambda children: (
+        st.lists(children, max_size=5)
+        | st.dictionaries(
+            st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+            children,
+            max_size=5,
+        )
+    ),
+    max_leaves=40,
+)
+
+
+def _nested(depth: int, kind: str = "[") -> bytes:
+    opening, closing = {"[": (b"[", b"]"), "{": (b'{"a":', b"}")}[kind]
+    return opening * (depth - 1) + (b"[]" if kind == "[" else b"{}") + closing * (depth - 1)
+
+
+def _padded(body: bytes) -> bytes:
+    """The same JSON among so many containers that it is judged on its text."""
+    return b"[" + b"[]," * 400_000 + body + b"]"
+
+
+# JSON
+
+
+@given(JSON)
+def test_ordinary_json_passes_unchanged(value):
+    for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
+        assert guards.parse_json(text.encode(), max_depth=64) == value
+
+
+@pytest.mark.parametrize("kind", ["[", "{"])
+def test_the_deepest_allowed_level_passes_and_the_next_does_not(kind):
+    guards.parse_json(_nested(32, kind))
+    guards.parse_json(_nested(64, kind), max_depth=64)
+    for body, depth in ((_nested(33, kind), 32), (_nested(65, kind), 64)):
+        with pytest.raises(TooDeep):
+            guards.parse_json(body, max_depth=depth)
+        with pytest.raises(TooDeep):
+            guards.check_json(body, max_depth=depth)
+
+
+def test_large_bodies_of_many_containers_obey_the_same_depth():
+    body = _padded(_nested(31))
+    assert len(body) > MIB
+    guards.check_json(body, max_bytes=8 * MIB)
+    assert guards.parse_json(body, max_bytes=8 * MIB) == json.loads(body)
+    for deep in (_padded(_nested(32)), _padded(_nested(500_000))):
+        with pytest.raises(TooDeep):
+            guards.check_json(deep, max_bytes=8 * MIB)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 1_000_000, b'{"a":' * 200_000, b"[" * 1_025 + b"]" * 1_025]
+)
+def test_endless_nesting_is_refused_and_crashes_nothing(body):
+    with pytest.raises((TooDeep, MalformedJson)) as refused:
+        guards.parse_json(body)
+    assert refused.value.status == 400
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(alphabet='[]{}"\\ab,:', max_size=60))
+def test_brackets_inside_strings_are_no_nesting(text):
+    inside = json.dumps([text]).encode()
+    assert guards.parse_json(inside, max_depth=1) == [text]
+    guards.check_json(_padded(inside), max_bytes=8 * MIB, max_depth=2)
+
+
+def test_the_size_is_bounded_exactly():
+    guards.parse_json(b'"12345678"', max_bytes=10)
+    with pytest.raises(TooLarge):
+        guards.parse_json(b'"123456789"', max_bytes=10)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'"a\\u0000b"',
+        b'{"a\\u0000": 1}',
+        b'"\\\\\\u0000"',
+        b'"\0"',
+        b"\0",
+        b"9223372036854775808",
+        b"-9223372036854775809",
+        b"[1, 123456789012345678901234567890]",
+        b"1" * 5_000,
+        b"-" + b"1" * 500,
+        b"0." + b"1" * 500,
+    ],
+)
+def test_nul_and_giant_numbers_are_refused(body):
+    with pytest.raises(ForbiddenText):
+        guards.parse_json(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'"a\\\\u0000b"', "a\\u0000b"),
+        (b'"\\\\\\\\u0000"', "\\\\u0000"),
+        (b"9223372036854775807", 2**63 - 1),
+        (b"-9223372036854775807", -(2**63) + 1),
+        (b'"123456789012345678901234567890"', "123456789012345678901234567890"),
+        (b"0.1234567890123456789012345", 0.1234567890123456789012345),
+        (b"1.5e300", 1.5e300),
+        (b'"\\ud83d\\ude00"', "😀"),
+    ],
+)
+def test_what_only_looks_forbidden_passes(body, value):
+    assert guards.parse_json(body) == value
+
+
+def test_the_gateway_may_accept_larger_whole_numbers():
+    body = b'{"maximum": 18446744073709551615}'
+    guards.check_json(body, max_integer=guards.GATEWAY_MAX_INTEGER)
+    with pytest.raises(ForbiddenText):
+        guards.check_json(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b'{"a":1,}',
+        b"[1 2]",
+        b"NaN",
+        b"Infinity",
+        b"-Infinity",
+        b"1e999",
+        b"{'a':1}",
+        b"// comment\n1",
+        b"\xef\xbb\xbf1",
+        b'"\xff"',
+        b'"\xed\xa0\x80"',
+        b'"\\ud800"',
+        b'"\\udc00"',
+        b'"\\ud800\\ud800"',
+        b'"\\ud800\\u0041"',
+        b'\\"[',
+        b'"open',
+        b"1 1",
+    ],
+)
+def test_what_is_not_json_is_refused(body):
+    for check in (guards.parse_json, guards.check_json):
+        with pytest.raises(MalformedJson):
+            check(body)
+
+
+def test_invalid_utf8_in_a_large_body_is_refused_too():
+    with pytest.raises(MalformedJson):
+        guards.check_json(_padded(b'"\xed\xa0\x80"'), max_bytes=8 * MIB)
+
+
+def _judged(body: bytes) -> str:
+    try:
+        guards.parse_json(body)
+    except (MalformedJson, ForbiddenText, TooDeep):
+        return "refused"
+    return "parsed"
+
+
+@given(st.binary(max_size=60))
+def test_noise_is_parsed_or_refused_and_nothing_else(body):
+    assert _judged(body) in {"parsed", "refused"}
+
+
+class Item(msgspec.Struct):
+    size: int
+    name: Literal["a", "b"] = "a"
+
+
+class Order(msgspec.Struct):
+    items: list[Item]
+    by: dict[str, int] = {}
+
+
+ORDER = msgspec.json.Decoder(Order)
+
+
+def test_a_typed_body_is_decoded():
+    order = guards.decode_json(b'{"items":[{"size":3}]}', ORDER)
+    assert order == Order(items=[Item(size=3)])
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b"[]", ""),
+        (b"{}", ""),
+        (b'{"items":[{"size":1},{"size":"x"}]}', "/items/1/size"),
+        (b'{"items":[{"size":1,"name":"c"}]}', "/items/0/name"),
+        (b'{"items":[],"by":{"k":"v"}}', "/by/..."),
+    ],
+)
+def test_a_wrong_member_is_pointed_at(body, pointer):
+    with pytest.raises(InvalidInput) as wrong:
+        guards.decode_json(body, ORDER)
+    assert [fault.pointer for fault in wrong.value.errors] == [pointer]
+    assert " - at " not in wrong.value.errors[0].detail
+
+
+@pytest.mark.parametrize("text", ["a\0b", "x\ud800", "\udfff y"])
+def test_text_from_elsewhere_is_checked(text):
+    with pytest.raises(ForbiddenText):
+        guards.check_text(text)
+    guards.check_text("ação 😀")
+
+
+# The DRF parser
+
+
+class _View:
+    max_json_bytes = 20
+    max_json_depth = 2
+
+
+def test_the_rest_parser_reads_no_further_than_the_view_allows():
+    parser = GuardedJSONParser()
+    context = {"view": _View()}
+    assert parser.parse(BytesIO(b'{"a":[1]}'), None, context) == {"a": [1]}
+    with pytest.raises(TooDeep):
+        parser.parse(BytesIO(b'{"a":[[1]]}'), None, context)
+    stream = BytesIO(b'"' + b"x" * 100 + b'"')
+    with pytest.raises(TooLarge):
+        parser.parse(stream, None, context)
+    assert stream.tell() == 21
+
+
+def test_the_rest_parser_has_defaults():
+    assert GuardedJSONParser().parse(BytesIO(b"[1]")) == [1]
+    with pytest.raises(TooLarge):
+        GuardedJSONParser().parse(BytesIO(b" " * (MIB + 1)))
+
+
+# The ASGI guard
+
+
+class _Application:
+    """Reads the whole body, then answers; keeps what it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+        self.pieces: list[bytes] = []
+
+    async def __call__(self, scope, receive, send):
+        self.seen.append(scope)
+        if scope["type"] != "http":
+            await send({"type": "websocket.accept"})
+            return
+        while True:
+            message = await receive()
+            self.pieces.append(message["body"])
+            if not message.get("more_body"):
+                break
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+def _scope(path: str = "/", *, headers=(), query: bytes = b"", kind: str = "http", raw=None):
+    return {
+        "type": kind,
+        "path": path,
+        "raw_path": raw if raw is not None else path.encode(),
+        "query_string": query,
+        "headers": list(headers),
+    }
+
+
+async def _pieces(pieces: list[bytes]) -> AsyncIterator[dict[str, Any]]:
+    for index, piece in enumerate(pieces):
+        yield {"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1}
+
+
+async def _through(application, scope, pieces=(b"",), **options):
+    sent: list[dict[str, Any]] = []
+    messages = _pieces(list(pieces))
+
+    async def send(message):
+        sent.append(message)
+
+    await Guard(application, **options)(scope, messages.__anext__, send)
+    return sent
+
+
+async def test_a_clean_request_passes_with_its_body():
+    app = _Application()
+    sent = await _through(app, _scope("/api/v1/x"), [b"ab", b"cd"])
+    assert (sent[0]["status"], app.pieces) == (200, [b"ab", b"cd"])
+
+
+async def test_headers_with_underscores_are_dropped():
+    app = _Application()
+    headers = [(b"x_user", b"evil"), (b"x-user", b"good"), (b"x-a_b", b"evil")]
+    await _through(app, _scope(headers=headers))
+    await _through(app, _scope(headers=headers, kind="websocket"))
+    assert [scope["headers"] for scope in app.seen] == [[(b"x-user", b"good")]] * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [
+        ("/api/v1/auth/login", 1),
+        ("/api/v1/workspaces", 1),
+        ("/v1/chat/completions", 32),
+        ("/api/v1/workspaces/w1/files/upload", 16),
+        ("/api/v1/workspaces/w1/files/content", 16),
+        ("/api/v1/workspaces/w1/files/import", 100),
+        ("/api/v1/workspaces/w1/import", 100),
+        ("/api/v1/memory/items", 4),
+        ("/api/v1/workspaces/w1/memory", 4),
+        ("/api/v1/filesystem/files/v1/", 1),
+    ],
+)
+async def test_each_path_has_its_limit(path, limit):
+    piece = b"x" * (MIB // 2)
+    app = _Application()
+    sent = await _through(app, _scope(path), [piece] * limit * 2)
+    assert (sent[0]["status"], sum(map(len, app.pieces))) == (200, limit * MIB)
+    sent = await _through(_Application(), _scope(path), [piece] * limit * 2 + [b"y"])
+    assert sent[0]["status"] == 413
+
+
+async def test_a_body_is_counted_while_it_comes_and_refused_with_a_problem():
+    app = _Application()
+    read: list[int] = []
+
+    async def endless() -> dict[str, Any]:
+        read.append(1)
+        return {"type": "http.request", "body": b"x" * 1_000, "more_body": True}
+
+    sent: list[dict[str, Any]] = []
+
+    async def send(message):
+        sent.append(message)
+
+    await Guard(app, limits=(), default_limit=10_000)(_scope(), endless, send)
+    assert len(read) == 11
+    assert sent[0]["status"] == 413
+    assert (b"content-type", b"application/problem+json") in sent[0]["headers"]
+    problem = json.loads(sent[1]["body"])
+    assert (problem["code"], problem["status"]) == ("too_large", 413)
+
+
+async def test_a_declared_length_is_refused_before_anything_is_read():
+    app = _Application()
+    sent = await _through(app, _scope(headers=[(b"content-length", b"1048577")]))
+    assert (sent[0]["status"], app.seen) == (413, [])
+
+
+async def test_a_body_that_grows_after_the_answer_began_ends_the_connection():
+    async def early(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while True:
+            await receive()
+
+    async def more() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"x" * 600, "more_body": True}
+
+    sent: list[dict[str, Any]] = []
+
+    async def send(message):
+        sent.append(message)
+
+    with pytest.raises(Exception, match=r"^$"):
+        await asyncio.wait_for(
+            Guard(early, limits=(), default_limit=1_000)(_scope(), more, send), 2
+        )
+    assert [message["type"] for message in sent] == ["http.response.start"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "query"),
+    [
+        (b"/a%00b", b""),
+        (b"/%ff", b""),
+        (b"/%ed%a0%80", b""),
+        (b"/a%zz", b""),
+        (b"/a%4", b""),
+        (b"/", b"q=%00"),
+        (b"/", b"q=\x00"),
+        (b"/", b"q=%ed%a0%80"),
+        (b"/", b"q=\xff"),
+        (b"/", b"q=%c3"),
+        (b"/", b"q=%"),
+    ],
+)
+async def test_a_target_that_no_database_can_hold_is_refused(raw, query):
+    app = _Application()
+    sent = await _through(app, _scope("/x", raw=raw, query=query))
+    assert (sent[0]["status"], app.seen) == (400, [])
+    closed = await _through(app, _scope("/x", raw=raw, query=query, kind="websocket"))
+    assert (closed, app.seen) == ([{"type": "websocket.close", "code": 4400}], [])
+
+
+async def test_ordinary_targets_pass():
+    app = _Application()
+    targets = [
+        (b"/a%2Fb", b"q=a%20b&p=%C3%A7"),
+        ("/ação".encode(), b""),
+        (b"/x?leaked", b""),
+        (b"", b"q=100%25"),
+    ]
+    for raw, query in targets:
+        sent = await _through(app, _scope("/100%", raw=raw, query=query))
+        assert sent[0]["status"] == 200
+    assert len(app.seen) == 4
+
+
+async def test_other_scopes_pass_untouched():
+    app = _Application()
+    lifespan = {"type": "lifespan"}
+    await _through(app, lifespan)
+    assert app.seen == [lifespan]
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=30), st.binary(max_size=30))
+def test_any_target_is_judged(path, query):
+    assert guards.target_is_clean(path, query) in {True, False}
