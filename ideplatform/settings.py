@@ -129,6 +129,7 @@ REST_FRAMEWORK = {
         "accounts.api.authentication.PlatformAuthentication"
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.DeclaredPermission"],
+    "DEFAULT_THROTTLE_CLASSES": ["ideplatform.kit.limits.RequestLimit"],
     "DEFAULT_PARSER_CLASSES": ["ideplatform.kit.parsers.GuardedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["ideplatform.kit.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
