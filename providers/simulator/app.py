@@ -168,8 +168,9 @@ async def serve(
     site = web.TCPSite(runner, host, port, backlog=1_024)
     try:
         await site.start()
+        stop = _stop_signal(ends_with_stdin=ends_with_stdin)  # before anyone is told we are there
         announce(READY_LINE.format(url=_address(runner)))
-        await _until_told_to_stop(ends_with_stdin=ends_with_stdin)
+        await stop.wait()
     finally:
         await runner.cleanup()
 
@@ -179,11 +180,12 @@ def _address(runner: web.AppRunner) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def _until_told_to_stop(*, ends_with_stdin: bool) -> None:
+def _stop_signal(*, ends_with_stdin: bool) -> asyncio.Event:
+    """Set when the process is told to end."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     if ends_with_stdin:  # the pipe of a test run closes however that run ends
         loop.add_reader(sys.stdin.fileno(), stop.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    return stop

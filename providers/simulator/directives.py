@@ -24,7 +24,7 @@ giant          giant_line                  bytes
 split_utf8 crlf comments cumulative no_done no_usage ignores_max   flags: ``=1``
 =============  ==========================  ==========================================
 
-A directive that is not well formed, or names an unknown script, is ordinary text of the prompt.
+A directive that is not well formed is ordinary text; a script id that was not posted is ignored.
 The same words without brackets may stand in the header ``x-sim-script``, where an error is a 400.
 """
 
@@ -37,7 +37,6 @@ from .script import QUIET, merged
 _DIRECTIVE = re.compile(r"\[\[sim:([^\[\]\n]{1,400})\]\]")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _FIELDS = {
-    "tokens": "tokens",
     "delay": "token_delay_ms",
     "first": "first_delay_ms",
     "status": "status",
@@ -113,6 +112,8 @@ def _change(key: str, value: str) -> dict[str, object] | None:
         return {_FLAGS[key]: value in {"1", "true", "yes"}}
     if not value.isascii() or not value.isdigit() or len(value) > 9:
         return None
+    if key == "tokens":
+        return {"tokens": int(value), "text": None}
     if key == "think":
         return {"thinking": tokens.filler(min(int(value), 200_000))}
     return {_FIELDS[key]: int(value)} if key in _FIELDS else None

@@ -48,7 +48,7 @@ def test_a_stream_thinks_signs_and_splits_its_usage(simulator):
     assert simulator.ledger()[0]["tokens"]["output"] == 13
 
 
-def tool_round(simulator, *, thinking_block: str) -> anthropic.types.Message:
+def tool_round(simulator, *, thinking_block: str):
     """A tool call made while thinking, and its result sent back with the block as named."""
     simulator.script("tool", {"thinking": "let me look", "tool_calls": [CALL]}, {"text": "sunny"})
     client = anthropic_client(simulator, "sk-simulated:tool")
@@ -181,5 +181,5 @@ def test_overload_in_the_stream_is_the_vendors_error_event(simulator):
         ) as stream,
     ):
         list(stream)
-    assert failed.value.body["error"]["type"] == "overloaded_error"
+    assert "overloaded_error" in str(failed.value.body)
     assert simulator.ledger()[0]["tokens"]["output"] == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from typing import Any
 
 import openai
 import pytest
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 
 from tests.providers.simulator.conftest import openai_client
 
-TOOLS = [
+TOOLS: list[dict[str, Any]] = [
     {
         "type": "function",
         "function": {
