@@ -179,6 +179,14 @@ def test_beyond_the_parallel_bound_a_call_waits_and_then_gives_up(tmp_path):
     assert children.run(TARGETS + "echo", b"free again") == b"free again"
 
 
+def _opened_by_reader(fifo: Path) -> int | None:
+    """A descriptor for writing, once someone reads: so the function itself runs by then."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
 def test_a_child_does_not_outlive_its_parent(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -187,7 +195,10 @@ def test_a_child_does_not_outlive_its_parent(tmp_path):
         f"children.run('{TARGETS}wait', {str(fifo).encode()!r}, wall_s=60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
-    orphans = eventually(_children_alive, within_s=10)
+    writer = eventually(lambda: _opened_by_reader(fifo), within_s=10)
+    orphans = _children_alive()
+    assert len(orphans) == 1
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    eventually(lambda: not any(orphan.is_running() for orphan in orphans))
+    eventually(lambda: not orphans[0].is_running())
+    os.close(writer)

@@ -80,5 +80,5 @@ async def test_no_spelling_reaches_a_closed_server_and_the_opened_one_works():
             assert await _outcome(f"http://{canary.at}/") == "200"
     await egress.aclose_all()
     assert set(outcomes) == {"refused", "not_reachable"}
-    assert outcomes.count("not_reachable") >= 1_000
+    assert outcomes.count("not_reachable") >= 500
     assert canary.hits == ["GET /"]
