@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
-from rest_framework.views import APIView
 
 from ideplatform.kit import throttle
 from ideplatform.kit.throttle import Limit
+
+if TYPE_CHECKING:  # the module of views loads this one for its defaults
+    from rest_framework.views import APIView
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
