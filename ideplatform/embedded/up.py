@@ -145,8 +145,8 @@ class Up:
             return []
         await self._migrate(env, owner_url)
         schema_mark.remember(self.data_dir, mark)
-        made = [] if is_seeded else await self._seed(env, database)
-        await self.supervisor.start(web)
+        seed = asyncio.sleep(0, []) if is_seeded else self._seed(env, database)
+        made, _ = await asyncio.gather(seed, self.supervisor.start(web))
         return made
 
     async def _start_stores(self) -> tuple[str, str, str]:
