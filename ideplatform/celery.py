@@ -10,7 +10,7 @@ from kombu import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ideplatform.settings")
 
-from django.conf import settings  # noqa: E402  (the settings module must be named first)
+from django.conf import settings
 
 AGENT_TASKS, EMBEDDINGS, DEFAULT = (
     "queue:agent_tasks",

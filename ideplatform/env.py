@@ -18,9 +18,7 @@ Names = Annotated[tuple[str, ...], NoDecode]
 class Env(BaseSettings):
     """The environment of one process. Defaults suit the embedded platform on one machine."""
 
-    model_config = SettingsConfigDict(
-        extra="ignore", hide_input_in_errors=True, frozen=True
-    )
+    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
 
     environment: Literal["embedded", "test", "production"] = Field(
         "embedded",
@@ -28,9 +26,7 @@ class Env(BaseSettings):
     )
     debug: bool = Field(False, description="Django's debug pages; never in production.")
 
-    secret_key: SecretStr = Field(
-        description="Django's signing key, at least 32 bytes."
-    )
+    secret_key: SecretStr = Field(description="Django's signing key, at least 32 bytes.")
     jwt_keys: SecretStr = Field(
         description="`kid:key` pairs with commas; the first signs access tokens, all verify."
     )
@@ -45,41 +41,23 @@ class Env(BaseSettings):
     database_owner_url: str = Field(
         "", description="PostgreSQL of the role that migrates; empty: DATABASE_URL."
     )
-    db_pool_max: int = Field(
-        10, ge=1, le=200, description="Connections per process, at most."
-    )
-    db_pool_wait_s: float = Field(
-        5, gt=0, description="Seconds to wait for a connection."
-    )
-    db_statement_timeout_ms: int = Field(
-        15_000, ge=100, description="Longest statement."
-    )
-    db_lock_timeout_ms: int = Field(
-        2_000, ge=100, description="Longest wait for a lock."
-    )
+    db_pool_max: int = Field(10, ge=1, le=200, description="Connections per process, at most.")
+    db_pool_wait_s: float = Field(5, gt=0, description="Seconds to wait for a connection.")
+    db_statement_timeout_ms: int = Field(15_000, ge=100, description="Longest statement.")
+    db_lock_timeout_ms: int = Field(2_000, ge=100, description="Longest wait for a lock.")
     db_transaction_timeout_ms: int = Field(
         5_000, ge=100, description="Longest transaction; the access feed relies on it."
     )
 
-    redis_url: str = Field(
-        description="Redis: bell, tails, limits, caches and the broker."
-    )
-    redis_broker_url: str = Field(
-        "", description="Redis of the task queue; empty: REDIS_URL."
-    )
+    redis_url: str = Field(description="Redis: bell, tails, limits, caches and the broker.")
+    redis_broker_url: str = Field("", description="Redis of the task queue; empty: REDIS_URL.")
     redis_bus_url: str = Field("", description="Redis of bells; empty: REDIS_URL.")
     redis_tail_url: str = Field("", description="Redis of run tails; empty: REDIS_URL.")
-    redis_cache_url: str = Field(
-        "", description="Redis of caches and limits; empty: REDIS_URL."
-    )
+    redis_cache_url: str = Field("", description="Redis of caches and limits; empty: REDIS_URL.")
     celery_broker_url: str = Field("", description="Broker; empty: REDIS_BROKER_URL.")
 
-    data_dir: Path = Field(
-        Path(".ide"), description="Embedded stores, logs and secrets."
-    )
-    public_url: str = Field(
-        "http://127.0.0.1:8000", description="Where clients reach us."
-    )
+    data_dir: Path = Field(Path(".ide"), description="Embedded stores, logs and secrets.")
+    public_url: str = Field("http://127.0.0.1:8000", description="Where clients reach us.")
     allowed_hosts: Names = Field(
         ("localhost", "127.0.0.1", "[::1]"),
         description="Host names served, with commas.",
@@ -87,36 +65,18 @@ class Env(BaseSettings):
     allowed_origins: Names = Field(
         (), description="Browser origins allowed on sockets and the API, with commas."
     )
-    trusted_proxy_count: int = Field(
-        0, ge=0, description="Proxies in front that set headers."
-    )
+    trusted_proxy_count: int = Field(0, ge=0, description="Proxies in front that set headers.")
 
-    web_processes: int = Field(
-        1, ge=1, description="Web processes; scales local limiters."
-    )
-    agent_threads: int = Field(
-        512, ge=1, description="Concurrent runs of one agents worker."
-    )
-    default_processes: int = Field(
-        2, ge=1, description="Processes of the default worker."
-    )
-    drain_s: float = Field(
-        30, ge=0, description="Seconds open requests get at a shutdown."
-    )
-    drain_grace_s: float = Field(
-        5, ge=0, description="Seconds of service after /ready turns 503."
-    )
-    socket_spread_s: float = Field(
-        10, ge=0, description="Seconds over which sockets close."
-    )
+    web_processes: int = Field(1, ge=1, description="Web processes; scales local limiters.")
+    agent_threads: int = Field(512, ge=1, description="Concurrent runs of one agents worker.")
+    default_processes: int = Field(2, ge=1, description="Processes of the default worker.")
+    drain_s: float = Field(30, ge=0, description="Seconds open requests get at a shutdown.")
+    drain_grace_s: float = Field(5, ge=0, description="Seconds of service after /ready turns 503.")
+    socket_spread_s: float = Field(10, ge=0, description="Seconds over which sockets close.")
 
-    metrics_port: int = Field(
-        9090, ge=0, le=65535, description="Own port of /metrics; 0: none."
-    )
+    metrics_port: int = Field(9090, ge=0, le=65535, description="Own port of /metrics; 0: none.")
     metrics_host: str = Field("127.0.0.1", description="Address of the metrics port.")
-    log_format: Literal["console", "json"] = Field(
-        "console", description="Form of log lines."
-    )
+    log_format: Literal["console", "json"] = Field("console", description="Form of log lines.")
     log_level: str = Field("info", description="Lowest level that is logged.")
 
     email_verification: Literal["optional", "mandatory"] = Field(
@@ -127,22 +87,14 @@ class Env(BaseSettings):
         "",
         description="smtp://user:password@host:port; empty: messages go to the log directory.",
     )
-    access_token_s: int = Field(
-        600, ge=30, description="Life of an access token, seconds."
-    )
-    refresh_token_s: int = Field(
-        30 * 86_400, ge=60, description="Sliding life of a session."
-    )
-    session_absolute_s: int = Field(
-        90 * 86_400, ge=60, description="Longest life of a session."
-    )
+    access_token_s: int = Field(600, ge=30, description="Life of an access token, seconds.")
+    refresh_token_s: int = Field(30 * 86_400, ge=60, description="Sliding life of a session.")
+    session_absolute_s: int = Field(90 * 86_400, ge=60, description="Longest life of a session.")
 
     egress_allow: Names = Field(
         (), description="host:port or CIDR:port that egress may reach although private."
     )
-    simulated_provider_url: str = Field(
-        "", description="Base URL of the simulated provider."
-    )
+    simulated_provider_url: str = Field("", description="Base URL of the simulated provider.")
 
     agent_runner: Literal["celery", "inline"] = Field(
         "celery",
@@ -150,28 +102,16 @@ class Env(BaseSettings):
     )
     run_lease_s: float = Field(10, gt=0, description="Life of a run's lease.")
     run_heartbeat_s: float = Field(3, gt=0, description="Pause between lease renewals.")
-    run_reap_s: float = Field(
-        2, gt=0, description="Pause between searches for expired leases."
-    )
+    run_reap_s: float = Field(2, gt=0, description="Pause between searches for expired leases.")
     journal_flush_ms: int = Field(8, ge=1, description="Batching of the live tail.")
     journal_persist_ms: int = Field(250, ge=1, description="Batching of journal rows.")
     run_events_days: int = Field(30, ge=7, description="Days a run's journal is kept.")
-    client_tool_timeout_s: int = Field(
-        300, ge=1, description="Wait for a client's tool."
-    )
-    ws_window_bytes: int = Field(
-        262_144, ge=1_024, description="Unacknowledged bytes per run."
-    )
-    ws_queue_max_bytes: int = Field(
-        4_194_304, ge=65_536, description="Queue of a slow socket."
-    )
+    client_tool_timeout_s: int = Field(300, ge=1, description="Wait for a client's tool.")
+    ws_window_bytes: int = Field(262_144, ge=1_024, description="Unacknowledged bytes per run.")
+    ws_queue_max_bytes: int = Field(4_194_304, ge=65_536, description="Queue of a slow socket.")
 
-    failpoint: str = Field(
-        "", description="stage:action[@n]: faults on purpose, never live."
-    )
-    clock_offset_s: float = Field(
-        0, description="Moves the process clock in fault tests."
-    )
+    failpoint: str = Field("", description="stage:action[@n]: faults on purpose, never live.")
+    clock_offset_s: float = Field(0, description="Moves the process clock in fault tests.")
 
     @field_validator("allowed_hosts", "allowed_origins", "egress_allow", mode="before")
     @classmethod
@@ -192,13 +132,8 @@ def load() -> Env:
     try:
         return Env()  # type: ignore[call-arg]  # pydantic fills the fields from the environment
     except ValidationError as wrong:
-        lines = [
-            f"  {_name(e['loc'])}: {e['msg']}"
-            for e in wrong.errors(include_input=False)
-        ]
-        raise SystemExit(
-            "The environment is not complete:\n" + "\n".join(lines)
-        ) from None
+        lines = [f"  {_name(e['loc'])}: {e['msg']}" for e in wrong.errors(include_input=False)]
+        raise SystemExit("The environment is not complete:\n" + "\n".join(lines)) from None
 
 
 def _name(location: tuple[int | str, ...]) -> str:

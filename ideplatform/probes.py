@@ -7,6 +7,7 @@ import functools
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from accounts.services import feed
 from ideplatform.kit import redis
 from ideplatform.kit.db import run_db
 from ideplatform.observability import health
@@ -16,6 +17,7 @@ def register() -> None:
     """Called once per process by the project's AppConfig."""
     health.register("database", _database, required=True)
     health.register("migrations", _migrations, required=True)
+    health.register("access_feed", _access_feed, required=True)
     health.register("redis", _redis, required=False)
 
 
@@ -38,6 +40,10 @@ def _schema_is_current() -> None:
     executor = MigrationExecutor(connection)
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         raise RuntimeError("migrations are not applied")
+
+
+async def _access_feed() -> None:
+    await run_db(feed.require_fresh)
 
 
 async def _redis() -> None:

@@ -28,9 +28,7 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True
-DATA_UPLOAD_MAX_MEMORY_SIZE = (
-    None  # kit.guards bounds every body, per path, before Django reads
-)
+DATA_UPLOAD_MAX_MEMORY_SIZE = None  # kit.guards bounds every body, per path, before Django reads
 
 INSTALLED_APPS = [
     "ideplatform",
@@ -60,6 +58,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.BrowserSession",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -112,6 +111,7 @@ def _database(url: str) -> dict[str, object]:
 
 DATABASES = {"default": _database(ENV.database_url)}
 
+AUTHENTICATION_BACKENDS = ["accounts.backends.ThrottledBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {
@@ -119,15 +119,11 @@ AUTH_PASSWORD_VALIDATORS = [
         "OPTIONS": {"min_length": 10},
     },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-    {
-        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"
-    },
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
 ]
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [
-        "accounts.api.authentication.PlatformAuthentication"
-    ],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.PlatformAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.DeclaredPermission"],
     "DEFAULT_THROTTLE_CLASSES": ["ideplatform.kit.limits.RequestLimit"],
     "DEFAULT_PARSER_CLASSES": ["ideplatform.kit.parsers.GuardedJSONParser"],

@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from django.conf import settings
 
+from accounts.services import feed
 from ideplatform.kit import redis
 from tests import databases
 from tests.waiting import eventually
@@ -26,6 +27,13 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 @pytest.fixture(autouse=True)
 def _clean_redis() -> None:
     redis.client("cache").flushdb()
+
+
+@pytest.fixture(autouse=True)
+def _quiet_feed() -> Iterator[None]:
+    """The access feed's thread reads whatever database is in place: none outlives its test."""
+    yield
+    feed.stop()
 
 
 @pytest.fixture

@@ -26,9 +26,7 @@ R = TypeVar("R")
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(
-        max_workers=settings.ENV.db_pool_max, thread_name_prefix="run-db"
-    )
+    return ThreadPoolExecutor(max_workers=settings.ENV.db_pool_max, thread_name_prefix="run-db")
 
 
 async def run_db(service: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -37,15 +35,11 @@ async def run_db(service: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) 
     Raises what the service raises; a lost database is DatabaseDown (503, retryable).
     """
     context = contextvars.copy_context()
-    work = functools.partial(
-        context.run, _unit, time.monotonic(), service, *args, **kwargs
-    )
+    work = functools.partial(context.run, _unit, time.monotonic(), service, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_pool(), work)
 
 
-def _unit(
-    queued_at: float, service: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
-) -> R:
+def _unit(queued_at: float, service: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     metrics.db_pool_wait_seconds.observe(time.monotonic() - queued_at)
     try:
         return service(*args, **kwargs)
@@ -60,7 +54,7 @@ def _unit(
 def is_lost(error: BaseException) -> bool:
     """Whether a driver error means that the server, not the statement, failed.
 
-    SQLSTATE classes 08 (connection), 53 (resources), 57P0x (shutdown); none at all is a dead socket.
+    SQLSTATE classes 08 (connection), 53 (resources), 57P0x (shutdown); none is a dead socket.
     """
     state = getattr(error.__cause__, "sqlstate", None)
     return state is None or state[:2] in {"08", "53"} or state[:4] == "57P0"

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pointer:
-    """One fault of an input: where it is (RFC 6901 JSON pointer, "" is the whole) and what it is."""
+    """One fault of an input: where (RFC 6901 JSON pointer, "" is the whole) and what."""
 
     pointer: str
     detail: str

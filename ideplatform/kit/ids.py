@@ -1,6 +1,6 @@
 """Identifiers: UUIDv7 (RFC 9562), and the prefixed form that people read.
 
-The public form is `<prefix>_` and 26 characters of lower-case Crockford base32, so it sorts by time.
+The public form is `<prefix>_` 26 characters of lower-case Crockford base32: it sorts by time.
 """
 
 from __future__ import annotations
@@ -59,4 +59,4 @@ def parse(text: str, *, prefix: str = "") -> UUID:
             raise ValueError("not a UUID in its usual form")
         return UUID(text)
     except (ValueError, AttributeError, TypeError):
-        raise NotFound() from None
+        raise NotFound from None

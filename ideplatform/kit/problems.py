@@ -26,9 +26,7 @@ def of(error: PlatformError, *, request_id: str = "") -> Problem:
         "retryable": error.retryable,
     }
     if error.errors:
-        body["errors"] = [
-            {"pointer": e.pointer, "detail": e.detail} for e in error.errors
-        ]
+        body["errors"] = [{"pointer": e.pointer, "detail": e.detail} for e in error.errors]
     if error.retry_after_s is not None:
         body["retry_after_s"] = error.retry_after_s
     if request_id:

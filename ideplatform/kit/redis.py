@@ -42,9 +42,7 @@ def client(role: Role) -> redis.Redis:
     )
 
 
-def async_client(
-    role: Role, *, socket_timeout_s: float = TIMEOUT_S
-) -> redis.asyncio.Redis:
+def async_client(role: Role, *, socket_timeout_s: float = TIMEOUT_S) -> redis.asyncio.Redis:
     """A new asynchronous client; its owner closes it. One event loop only."""
     return redis.asyncio.Redis.from_url(
         url(role),

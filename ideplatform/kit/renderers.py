@@ -20,9 +20,7 @@ def _default(value: object) -> str:
 
 def encode(data: object) -> bytes:
     """Plain values as JSON bytes."""
-    return orjson.dumps(
-        data, default=_default, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
-    )
+    return orjson.dumps(data, default=_default, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
 
 
 class JSONRenderer(BaseRenderer):

@@ -60,16 +60,12 @@ def _escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-def problem_response(
-    error: errors.PlatformError, *, request_id: str = ""
-) -> HttpResponse:
+def problem_response(error: errors.PlatformError, *, request_id: str = "") -> HttpResponse:
     """The answer of a failed request."""
     return _response(problems.of(error, request_id=request_id), error)
 
 
-def _response(
-    problem: problems.Problem, error: errors.PlatformError | None
-) -> HttpResponse:
+def _response(problem: problems.Problem, error: errors.PlatformError | None) -> HttpResponse:
     status = int(str(problem["status"]))
     response = HttpResponse(
         problems.encode(problem), status=status, content_type=problems.CONTENT_TYPE
@@ -94,31 +90,23 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> HttpRespons
     return response
 
 
-def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001
     """Django's 404 hook."""
-    return problem_response(
-        errors.NotFound(), request_id=request.META.get("request_id", "")
-    )
+    return problem_response(errors.NotFound(), request_id=request.META.get("request_id", ""))
 
 
-def bad_request(
-    request: HttpRequest, exception: Exception | None = None
-) -> HttpResponse:
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001
     """Django's 400 hook."""
     return problem_response(
         errors.MalformedRequest(), request_id=request.META.get("request_id", "")
     )
 
 
-def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:  # noqa: ARG001
     """Django's 403 hook."""
-    return problem_response(
-        errors.Forbidden(), request_id=request.META.get("request_id", "")
-    )
+    return problem_response(errors.Forbidden(), request_id=request.META.get("request_id", ""))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's 500 hook."""
-    return _response(
-        problems.internal(request_id=request.META.get("request_id", "")), None
-    )
+    return _response(problems.internal(request_id=request.META.get("request_id", "")), None)

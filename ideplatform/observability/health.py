@@ -74,6 +74,6 @@ async def _failing(probes: dict[str, Probe]) -> tuple[str, ...]:
 async def _answers(probe: Probe) -> bool:
     try:
         await asyncio.wait_for(probe(), PROBE_TIMEOUT_S)
-    except Exception:  # whatever the reason, the part is not usable
+    except Exception:  # noqa: BLE001  whatever the reason, the part is not usable
         return False
     return True

@@ -50,15 +50,9 @@ def configure(*, form: str, level: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _escape_controls(
-    _logger: WrappedLogger, _method: str, event: EventDict
-) -> EventDict:
+def _escape_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """A hostile value cannot forge a second line; traces keep their line breaks."""
     for key, value in event.items():
-        if (
-            isinstance(value, str)
-            and key not in {"exception", "stack"}
-            and not value.isprintable()
-        ):
+        if isinstance(value, str) and key not in {"exception", "stack"} and not value.isprintable():
             event[key] = value.encode("unicode_escape").decode("ascii")
     return event

@@ -10,9 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
 
-agent_requests_total = Counter(
-    "agent_requests_total", "Total agent requests", ["agent", "status"]
-)
+agent_requests_total = Counter("agent_requests_total", "Total agent requests", ["agent", "status"])
 agent_request_duration_seconds = Histogram(
     "agent_request_duration_seconds", "Agent request duration", ["agent"], buckets=_LONG
 )
@@ -38,9 +36,7 @@ lease_recoveries_total = Counter("lease_recoveries_total", "Runs taken over", ["
 stale_appends_refused_total = Counter(
     "stale_appends_refused_total", "Appends refused because the lease had moved"
 )
-outbox_oldest_age_seconds = Gauge(
-    "outbox_oldest_age_seconds", "Age of the oldest unsent fact"
-)
+outbox_oldest_age_seconds = Gauge("outbox_oldest_age_seconds", "Age of the oldest unsent fact")
 outbox_pending = Gauge("outbox_pending", "Facts not yet handed to the queue")
 outbox_failures_total = Counter("outbox_failures_total", "Failed hand-overs", ["topic"])
 llm_time_to_first_token_seconds = Histogram(
@@ -49,27 +45,15 @@ llm_time_to_first_token_seconds = Histogram(
     ["provider"],
     buckets=_LONG,
 )
-provider_errors_total = Counter(
-    "provider_errors_total", "Failed calls", ["provider", "code"]
-)
+provider_errors_total = Counter("provider_errors_total", "Failed calls", ["provider", "code"])
 sockets_open = Gauge("sockets_open", "Open sockets", ["kind"])
-sockets_dropped_total = Counter(
-    "sockets_dropped_total", "Sockets closed by us", ["reason"]
-)
+sockets_dropped_total = Counter("sockets_dropped_total", "Sockets closed by us", ["reason"])
 db_pool_wait_seconds = Histogram(
     "db_pool_wait_seconds", "Wait of a unit of work for a thread", buckets=_FAST
 )
-event_loop_lag_seconds = Gauge(
-    "event_loop_lag_seconds", "Delay of the event loop's own timer"
-)
-access_feed_age_seconds = Gauge(
-    "access_feed_age_seconds", "Age of the last read access change"
-)
+event_loop_lag_seconds = Gauge("event_loop_lag_seconds", "Delay of the event loop's own timer")
+access_feed_age_seconds = Gauge("access_feed_age_seconds", "Age of the last read access change")
 audit_decrypts_total = Counter("audit_decrypts_total", "Secrets opened", ["purpose"])
-vault_rewrap_remaining = Gauge(
-    "vault_rewrap_remaining", "Data keys under an old master key"
-)
-rate_limited_total = Counter(
-    "rate_limited_total", "Requests refused by a limit", ["endpoint"]
-)
+vault_rewrap_remaining = Gauge("vault_rewrap_remaining", "Data keys under an old master key")
+rate_limited_total = Counter("rate_limited_total", "Requests refused by a limit", ["endpoint"])
 unpriced_events_total = Counter("unpriced_events_total", "Usage events without a price")

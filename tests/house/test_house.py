@@ -16,9 +16,9 @@ MAX_LINES = 400
 @pytest.mark.parametrize("app", source.APPS)
 def test_every_app_has_its_card(app):
     card = importlib.import_module(app).__doc__ or ""
-    assert re.search(r"^Owns: .+", card, re.M)
-    assert re.search(r"^Never does: .+", card, re.M)
-    assert re.search(r"^Walk: .+", card, re.M)
+    assert re.search(r"^Owns: .+", card, re.MULTILINE)
+    assert re.search(r"^Never does: .+", card, re.MULTILINE)
+    assert re.search(r"^Walk: .+", card, re.MULTILINE)
 
 
 def test_files_stay_readable_in_one_sitting():

@@ -32,8 +32,19 @@ def test_the_public_form_sorts_like_the_id(values):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "prv_", "prv_8" + "0" * 25, "prv_" + "u" * 26, "prv_" + "0" * 27, "{" + "0" * 34 + "}"]
-    + ["wsf_" + "0" * 26, "0" * 32, "\x00" * 36, "urn:uuid:00000000-0000-0000-0000-000000000000"],
+    [
+        "",
+        "x",
+        "prv_",
+        "prv_8" + "0" * 25,
+        "prv_" + "u" * 26,
+        "prv_" + "0" * 27,
+        "{" + "0" * 34 + "}",
+        "wsf_" + "0" * 26,
+        "0" * 32,
+        "\x00" * 36,
+        "urn:uuid:00000000-0000-0000-0000-000000000000",
+    ],
 )
 def test_what_is_not_an_id_is_not_found(text):
     with pytest.raises(NotFound):

@@ -55,9 +55,9 @@ def test_every_listener_gets_a_committed_fact_without_being_asked(committed_db, 
 
 
 def test_a_rolled_back_fact_is_never_told(committed_db, queue):
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with transaction.atomic():
         publish()
-        _ = 1 / 0
+        transaction.set_rollback(True)
     assert relay.drain() == 0
     assert queue.sent == []
 
