@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
 from ideplatform.kit import ids
@@ -77,33 +77,34 @@ def sweep(*, untouched: timedelta) -> dict[UUID, int]:
 
     Returns the bytes freed by organization; empty when nothing is left to do.
     """
+    unused = ~Exists(FileVersionRow.objects.filter(blob=OuterRef("pk")))
+    old = Blob.objects.filter(unused, touched_at__lt=Now() - untouched)
     with transaction.atomic():
-        unused = ~Exists(FileVersionRow.objects.filter(blob=OuterRef("pk")))
-        old = Blob.objects.filter(unused, touched_at__lt=Now() - untouched)
         locked = old.select_for_update(skip_locked=True, of=("self",))
-        candidates = list(locked.values_list("pk", flat=True)[:_SWEEP_BATCH])
-        return delete_unused(candidates)
+        return _delete_unused(list(locked[:_SWEEP_BATCH]))
 
 
-def delete_unused(blob_ids: list[UUID]) -> dict[UUID, int]:
-    """Delete those of the blobs that no version names; returns the bytes freed by organization.
+def discard(blob_ids: list[UUID]) -> dict[UUID, int]:
+    """Take back blobs just put, unless a version names them or somebody else put them as well.
 
-    A second statement after the lock sees versions that were committed while it waited.
+    Returns the bytes freed by organization.
     """
+    own = Blob.objects.filter(pk__in=blob_ids, touched_at=F("created_at"))
     with transaction.atomic():
-        locked = Blob.objects.select_for_update().filter(pk__in=blob_ids).order_by("sha256")
-        rows = list(locked.values_list("pk", "organization_id", "size"))
-        used = set(
-            FileVersionRow.objects.filter(blob_id__in=blob_ids).values_list("blob_id", flat=True)
-        )
-        freed: Counter[UUID] = Counter()
-        for blob_id, organization_id, size in rows:
-            if blob_id not in used:
-                freed[organization_id] += size
-        gone = [blob_id for blob_id, _, _ in rows if blob_id not in used]
-        BlobChunk.objects.filter(blob_id__in=gone).delete()
-        Blob.objects.filter(pk__in=gone).delete()
-        return dict(freed)
+        return _delete_unused(list(own.select_for_update().order_by("sha256")))
+
+
+def _delete_unused(locked: list[Blob]) -> dict[UUID, int]:
+    """A second statement after the lock sees versions that were committed while it waited."""
+    named = FileVersionRow.objects.filter(blob__in=locked)
+    used = set(named.values_list("blob_id", flat=True))
+    gone = [blob for blob in locked if blob.pk not in used]
+    BlobChunk.objects.filter(blob__in=gone).delete()
+    Blob.objects.filter(pk__in=[blob.pk for blob in gone]).delete()
+    freed: Counter[UUID] = Counter()
+    for blob in gone:
+        freed[blob.organization_id] += blob.size
+    return dict(freed)
 
 
 def _put_chunks(blob: Blob, content: bytes) -> None:

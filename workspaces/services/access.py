@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -53,7 +54,7 @@ def workspace(actor: Actor, workspace_id: UUID, permission: Permission) -> Works
 
 
 def _authorised(actor: Actor, workspace_id: UUID, permission: Permission) -> WorkspaceRef:
-    facts = _facts(actor.user_id, workspace_id)
+    facts = _facts(actor.user_id, [workspace_id]).get(workspace_id)
     if facts is None or not _key_reaches(actor, workspace_id, facts.organization_id):
         raise NotFound
     permissions = permissions_of(facts)
@@ -125,26 +126,29 @@ class _Visits:
 _visits = _Visits()
 
 
-def _facts(user_id: UUID, workspace_id: UUID) -> Facts | None:
+def roles(actor: Actor, rows: Iterable[Workspace]) -> dict[UUID, WorkspaceRole | None]:
+    """The actor's role in each of some workspaces that were listed for them."""
+    wanted = [row.pk for row in rows]
+    return {pk: role_of(facts) for pk, facts in _facts(actor.user_id, wanted).items()}
+
+
+def _facts(user_id: UUID, workspace_ids: list[UUID]) -> dict[UUID, Facts]:
     own = WorkspaceMembership.objects.filter(
         workspace=OuterRef("pk"), user_id=user_id, user__is_active=True
     )
     of_organization = OrganizationMembership.objects.filter(
         organization=OuterRef("organization"), user_id=user_id, user__is_active=True
     )
-    row = (
-        Workspace.objects.filter(pk=workspace_id, deleted_at__isnull=True)
-        .values_list(
-            "organization_id",
-            "visibility",
-            "default_role",
-            Subquery(own.values("role")),
-            Subquery(own.values("follows_organization")),
-            Subquery(of_organization.values("role")),
-        )
-        .first()
+    rows = Workspace.objects.filter(pk__in=workspace_ids, deleted_at__isnull=True).values_list(
+        "pk",
+        "organization_id",
+        "visibility",
+        "default_role",
+        Subquery(own.values("role")),
+        Subquery(own.values("follows_organization")),
+        Subquery(of_organization.values("role")),
     )
-    return Facts(*row) if row else None
+    return {pk: Facts(*columns) for pk, *columns in rows}
 
 
 def _key_reaches(actor: Actor, workspace_id: UUID, organization_id: UUID) -> bool:

@@ -243,7 +243,8 @@ def _add_version(
     )
     stored = blobs.put(organization_id=organization_id, content=content, sha256=sha256)
     quotas.charge_organization(organization_id=organization_id, size=stored.added_bytes)
-    set_content(node, content, sha256)
+    profile = texts.profile(content)
+    nodes.set_content(node, size=len(content), sha256=sha256, profile=profile)
     node.save(force_insert=bool(nodes_added))
     row = FileVersionRow.objects.create(
         file=node,
@@ -253,30 +254,8 @@ def _add_version(
         origin=author.origin,
         run_id=author.run_id,
     )
-    facts.publish("file.changed", key=str(node.pk), payload=changed(node, row))
+    facts.publish("file.changed", key=str(node.pk), payload=nodes.changed(node, row))
     return row
-
-
-def set_content(node: FileNode, content: bytes, sha256: str) -> None:
-    """Move a node, not yet saved, to its next version."""
-    profile = texts.profile(content)
-    node.version += 1
-    node.size, node.sha256 = len(content), sha256
-    node.eol, node.has_bom = profile.eol, profile.has_bom
-
-
-def changed(node: FileNode, row: FileVersionRow) -> dict[str, facts.Value]:
-    """The payload of `file.changed`."""
-    return {
-        "workspace_id": str(node.workspace_id),
-        "file_id": str(node.pk),
-        "version_id": row.pk,
-        "version": row.version,
-        "path": node.path,
-        "origin": row.origin,
-        "author_id": None if row.author_id is None else str(row.author_id),
-        "run_id": None if row.run_id is None else str(row.run_id),
-    }
 
 
 def _current(node: FileNode) -> FileVersionRow:

@@ -11,9 +11,11 @@ from uuid import UUID
 
 from ideplatform.kit import ids
 from ideplatform.kit.errors import NotFound, StaleVersion
+from ideplatform.outbox import facts
 from workspaces.errors import PathCollision
-from workspaces.models import FileNode, Workspace
+from workspaces.models import FileNode, FileVersionRow, Workspace
 from workspaces.paths import Place
+from workspaces.texts import Profile
 from workspaces.types import NEW_FILE, NodeKind
 
 
@@ -67,6 +69,27 @@ def new(workspace_id: UUID, place: Place, kind: NodeKind) -> FileNode:
         folded_path=place.folded,
         kind=kind,
     )
+
+
+def set_content(node: FileNode, *, size: int, sha256: str, profile: Profile) -> None:
+    """Move a node, not yet saved, to its next version."""
+    node.version += 1
+    node.size, node.sha256 = size, sha256
+    node.eol, node.has_bom = profile.eol, profile.has_bom
+
+
+def changed(node: FileNode, row: FileVersionRow) -> dict[str, facts.Value]:
+    """The payload of `file.changed`."""
+    return {
+        "workspace_id": str(node.workspace_id),
+        "file_id": str(node.pk),
+        "version_id": row.pk,
+        "version": row.version,
+        "path": node.path,
+        "origin": row.origin,
+        "author_id": None if row.author_id is None else str(row.author_id),
+        "run_id": None if row.run_id is None else str(row.run_id),
+    }
 
 
 def check_version(found: FileNode | None, base_version: int | None) -> None:

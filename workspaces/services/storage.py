@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from django.db import OperationalError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from ideplatform.kit.errors import StorageFull
 from workspaces.errors import WorkspaceBusy
@@ -43,3 +43,9 @@ def allow_long_transaction(*, seconds: int) -> None:
         cursor.execute("SET LOCAL transaction_timeout = 0")
         cursor.execute("SELECT set_config('transaction_timeout', %s, true)", [f"{seconds}s"])
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{seconds}s"])
+
+
+def violated(failed: IntegrityError) -> str:
+    """The name of the constraint that refused a row, "" when the driver does not say."""
+    diagnostics = getattr(failed.__cause__, "diag", None)
+    return str(getattr(diagnostics, "constraint_name", None) or "")
