@@ -77,9 +77,7 @@ class ToolResultPart(Part, frozen=True, tag="tool_result", kw_only=True):
     is_error: bool = False
 
 
-AnyPart = (
-    TextPart | ImagePart | ThinkingPart | RedactedThinkingPart | ToolUsePart | ToolResultPart
-)
+AnyPart = TextPart | ImagePart | ThinkingPart | RedactedThinkingPart | ToolUsePart | ToolResultPart
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +148,8 @@ class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     tokens: TokenCount
     provider_request_id: str = ""
+    cost_usd: str | None = None
+    usage_event_id: UUID | None = None
 
 
 class StopReason(StrEnum):
@@ -246,3 +246,46 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     display_name: str = ""
     context_tokens: int | None = None
     max_output_tokens: int | None = None
+
+
+class ModelSource(StrEnum):
+    """How a provider's model became known."""
+
+    CATALOGUE = "catalogue"
+    DISCOVERED = "discovered"
+    MANUAL = "manual"
+
+
+class HealthState(StrEnum):
+    """What calls have shown of an account or one of its models."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    COOLING_DOWN = "cooling_down"
+    KEY_INVALID = "key_invalid"
+
+
+class CallState(StrEnum):
+    """A dispatched call is open until its one usage event is written."""
+
+    DISPATCHED = "dispatched"
+    SETTLED = "settled"
+
+
+class Capability(StrEnum):
+    """What a model can do, beyond text in and text out."""
+
+    TOOLS = "tools"
+    PARALLEL_TOOLS = "parallel_tools"
+    VISION = "vision"
+    DOCUMENTS = "documents"
+    AUDIO_IN = "audio_in"
+    STRUCTURED_OUTPUT = "structured_output"
+    THINKING = "thinking"
+    THINKING_ADAPTIVE = "thinking_adaptive"
+    EFFORT = "effort"
+    PROMPT_CACHE = "prompt_cache"
+    SERVER_TOOLS = "server_tools"
+    COMPACTION = "compaction"
+    EMBEDDINGS = "embeddings"
+    DEVELOPER_ROLE = "developer_role"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Final
 from urllib.parse import quote
 
@@ -104,12 +104,12 @@ class Anthropic:
 
     async def stream(
         self, call: Call, route: Route, key: Secret | None, timeouts: Timeouts
-    ) -> AsyncIterator[Chunk]:
+    ) -> AsyncGenerator[Chunk, None]:
         async with wire.exchange(
             "POST",
             route,
             _path(route, "/messages"),
-            headers=_headers(key),
+            headers=wire.tagged(call, _headers(key)),
             timeouts=timeouts,
             body=anthropic_request.body(call, route),
         ) as response:
@@ -121,9 +121,10 @@ class Anthropic:
         call: EmbedCall,
         route: Route,
         key: Secret | None,
-        timeouts: Timeouts,  # noqa: ARG002  (the contract's form)
+        timeouts: Timeouts,
     ) -> Embeddings:
         """Raises InvalidInput: this vendor has no embeddings."""
+        del call, route, key, timeouts
         raise InvalidInput("this provider offers no embeddings")
 
     async def list_models(
@@ -183,7 +184,8 @@ def _headers(key: Secret | None) -> dict[str, str]:
 class _Stream:
     """The state of one answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, response: Response) -> None:
+        self.response = response
         self.usage: dict[str, object] = {}
         self.tools: set[int] = set()
         self.reason: StopReason | None = None
@@ -193,7 +195,8 @@ class _Stream:
         match event.type:
             case "message_start":
                 message = event.message or _Message()
-                yield Started(model=message.model or "", provider_request_id=message.id or "")
+                name = wire.request_id(self.response, message.id)
+                yield Started(model=message.model or "", provider_request_id=name)
                 yield from self._counted(message.usage)
             case "content_block_start":
                 yield from self._opened(event.index, event.content_block or _Block())
@@ -244,8 +247,8 @@ class _Stream:
                 yield ToolArguments(index=index, delta=delta.partial_json)
 
 
-async def _read(response: Response) -> AsyncIterator[Chunk]:
-    stream = _Stream()
+async def _read(response: Response) -> AsyncGenerator[Chunk, None]:
+    stream = _Stream(response)
     async for event in egress.iter_sse(response):
         for chunk in stream.chunks(wire.decode(event.data, _Event)):
             yield chunk

@@ -11,6 +11,7 @@ from providers.adapters import blocks
 from providers.adapters.contract import Route
 from providers.types import (
     Call,
+    Capability,
     ImagePart,
     Message,
     RedactedThinkingPart,
@@ -84,7 +85,7 @@ def _tool_choice(call: Call, *, thinks: bool) -> dict[str, object]:
 def _thinking(call: Call, route: Route, max_tokens: int) -> dict[str, object]:
     if not _wants_thinking(call):
         return {}
-    if "thinking_adaptive" in route.capabilities:
+    if Capability.THINKING_ADAPTIVE in (route.capabilities or ()):
         effort = _EFFORTS.get(call.reasoning.level)
         config = {"output_config": {"effort": effort}} if effort else {}
         return {"thinking": {"type": "adaptive"}, **config}

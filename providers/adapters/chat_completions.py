@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Final
 
 import msgspec
@@ -180,7 +180,8 @@ def _tool_use(part: ToolUsePart, keeps_signature: bool) -> dict[str, object]:
 class _Stream:
     """The state of one answer: which blocks are open, how it ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, response: Response) -> None:
+        self.response = response
         self.numbers = blocks.Numbers()
         self.tools: dict[int, str] = {}  # vendor index -> id of the call open there
         self.open: list[int] = []
@@ -192,7 +193,8 @@ class _Stream:
             raise wire.failure(0, wire.codes_of(event.error))
         if not self.has_started:
             self.has_started = True
-            yield Started(model=event.model or "", provider_request_id=event.id or "")
+            name = wire.request_id(self.response, event.id)
+            yield Started(model=event.model or "", provider_request_id=name)
         for choice in event.choices or ():
             if choice.index == 0:
                 yield from self._choice(choice)
@@ -237,9 +239,9 @@ class _Stream:
         yield Stop(reason=reason)
 
 
-async def read(response: Response) -> AsyncIterator[Chunk]:
+async def read(response: Response) -> AsyncGenerator[Chunk, None]:
     """The chunks of an answer; raises VendorError and the errors of `kit.egress`."""
-    stream = _Stream()
+    stream = _Stream(response)
     is_done = False
     try:
         async for event in egress.iter_sse(response):

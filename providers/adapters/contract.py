@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -41,10 +41,11 @@ class Route:
     model: str
     config: Config
     base_url: str
-    capabilities: frozenset[str] = frozenset()
+    capabilities: frozenset[str] | None = None  # None: nobody knows
     context_tokens: int | None = None
     max_output_tokens: int | None = None
     ratio: Ratio = field(default_factory=Ratio)
+    is_trial: bool = False  # the breaker is open: this call finds out whether it may close
 
 
 class Adapter(Protocol):
@@ -57,7 +58,7 @@ class Adapter(Protocol):
 
     def stream(
         self, call: Call, route: Route, key: Secret | None, timeouts: Timeouts
-    ) -> AsyncIterator[Chunk]: ...
+    ) -> AsyncGenerator[Chunk, None]: ...
 
     async def embed(
         self, call: EmbedCall, route: Route, key: Secret | None, timeouts: Timeouts

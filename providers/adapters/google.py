@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Final
 from urllib.parse import quote
 
@@ -103,12 +103,12 @@ class Google:
 
     async def stream(
         self, call: Call, route: Route, key: Secret | None, timeouts: Timeouts
-    ) -> AsyncIterator[Chunk]:
+    ) -> AsyncGenerator[Chunk, None]:
         async with wire.exchange(
             "POST",
             route,
             _path(route, ":streamGenerateContent?alt=sse"),
-            headers=_headers(key),
+            headers=wire.tagged(call, _headers(key)),
             timeouts=timeouts,
             body=google_request.body(call),
         ) as response:
@@ -127,7 +127,7 @@ class Google:
             "POST",
             route,
             _path(route, ":batchEmbedContents"),
-            headers=_headers(key),
+            headers=wire.tagged(call, _headers(key)),
             timeouts=timeouts,
             body=msgspec.json.encode({"requests": requests}),
             kind=_Vectors,
@@ -205,7 +205,8 @@ def _headers(key: Secret | None) -> dict[str, str]:
 class _Stream:
     """The state of one answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, response: Response) -> None:
+        self.response = response
         self.numbers = blocks.Numbers()
         self.calls = 0
         self.reason: StopReason | None = None
@@ -216,8 +217,8 @@ class _Stream:
             raise wire.failure(0, wire.codes_of(event.error))
         if not self.has_started:
             self.has_started = True
-            name, number = event.model_version or "", event.response_id or ""
-            yield Started(model=name, provider_request_id=number)
+            name = wire.request_id(self.response, event.response_id)
+            yield Started(model=event.model_version or "", provider_request_id=name)
         for candidate in (event.candidates or ())[:1]:
             for part in (candidate.content.parts if candidate.content else None) or ():
                 yield from self._part(part)
@@ -256,8 +257,8 @@ class _Stream:
         return StopReason.TOOL_CALLS if self.calls else StopReason.END
 
 
-async def _read(response: Response) -> AsyncIterator[Chunk]:
-    stream = _Stream()
+async def _read(response: Response) -> AsyncGenerator[Chunk, None]:
+    stream = _Stream(response)
     async for event in egress.iter_sse(response):
         for chunk in stream.chunks(wire.decode(event.data, _Event)):
             yield chunk

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from ideplatform.kit.crypto import Secret
 from ideplatform.kit.egress import Timeouts
@@ -18,7 +18,7 @@ class OpenAICompatible:
 
     async def stream(
         self, call: Call, route: Route, key: Secret | None, timeouts: Timeouts
-    ) -> AsyncIterator[Chunk]:
+    ) -> AsyncGenerator[Chunk, None]:
         uses_responses = route.config.api == "responses"
         if uses_responses:
             path, body = "/responses", responses.body(call, model=route.model)
@@ -29,7 +29,7 @@ class OpenAICompatible:
             "POST",
             route,
             path,
-            headers=openai_wire.headers(key),
+            headers=wire.tagged(call, openai_wire.headers(key)),
             timeouts=timeouts,
             body=body,
         ) as response:
@@ -52,7 +52,8 @@ class OpenAICompatible:
         call: Call,
         route: Route,
         key: Secret | None,
-        timeouts: Timeouts,  # noqa: ARG002  (the contract's form)
+        timeouts: Timeouts,
     ) -> int | None:
         """None: this dialect has no counting call."""
+        del call, route, key, timeouts
         return None

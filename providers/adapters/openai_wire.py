@@ -60,7 +60,7 @@ async def embed(
         "POST",
         route,
         "/embeddings",
-        headers=headers(key),
+        headers=wire.tagged(call, headers(key)),
         timeouts=timeouts,
         body=msgspec.json.encode(body | {"encoding_format": "float"}),
         kind=_Vectors,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Final
 
 import msgspec
@@ -146,7 +146,8 @@ class _Event(msgspec.Struct):
 class _Stream:
     """The state of one answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, response: Response) -> None:
+        self.response = response
         self.has_started = False
         self.has_tools = False
         self.is_over = False
@@ -155,7 +156,8 @@ class _Stream:
         if event.response is not None and not self.has_started:
             self.has_started = True
             answer = event.response
-            yield Started(model=answer.model or "", provider_request_id=answer.id or "")
+            name = wire.request_id(self.response, answer.id)
+            yield Started(model=answer.model or "", provider_request_id=name)
         index, delta = event.output_index, event.delta or ""
         match event.type:
             case "response.output_text.delta":
@@ -205,9 +207,9 @@ class _Stream:
         return StopReason.TOOL_CALLS if self.has_tools else StopReason.END
 
 
-async def read(response: Response) -> AsyncIterator[Chunk]:
+async def read(response: Response) -> AsyncGenerator[Chunk, None]:
     """The chunks of an answer; raises VendorError and the errors of `kit.egress`."""
-    stream = _Stream()
+    stream = _Stream(response)
     async for event in egress.iter_sse(response):
         if event.data == b"[DONE]":
             break

@@ -25,11 +25,14 @@ from providers.errors import (
     VendorBroken,
     VendorError,
 )
+from providers.types import Call, EmbedCall
 
 T = TypeVar("T")
 MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_LIST_BYTES: Final = 8 * 1024 * 1024
 MAX_RETRY_AFTER_S: Final = 3_600
+MAX_ID: Final = 200
+_ID_HEADERS: Final = ("request-id", "x-request-id")
 
 _BY_STATUS: Final[dict[int, type[VendorError]]] = {
     401: BadKey,
@@ -120,6 +123,23 @@ async def fetch(
         return decode(await response.read(), kind)
 
 
+def tagged(call: Call | EmbedCall, headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a paid call: the vendor's support, and our own tests, can find it again."""
+    return {
+        **headers,
+        "X-Client-Request-Id": str(call.request_id),
+        "X-Attempt": str(call.attempt),
+    }
+
+
+def request_id(response: Response, fallback: str | None) -> str:
+    """The vendor's name of the call: its header, else what the body says."""
+    for name in _ID_HEADERS:
+        if value := response.headers.get(name):
+            return value[:MAX_ID]
+    return (fallback or "")[:MAX_ID]
+
+
 def decode(data: bytes, kind: type[T]) -> T:
     """Vendor JSON as a typed value; raises AnswerBroken."""
     try:
@@ -172,8 +192,10 @@ async def _error_body(response: Response) -> object:
     """The error object if it is one; its words are read here and go nowhere else."""
     held = b""
     try:
-        while len(held) < MAX_ERROR_BYTES and (piece := await response.next_piece()):
+        async for piece in response.iter_any():
             held += piece
+            if len(held) > MAX_ERROR_BYTES:
+                return None
         return msgspec.json.decode(held)
     except (egress.AnswerBroken, egress.AnswerTimeout, egress.AnswerTooLarge):
         return None
