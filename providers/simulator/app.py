@@ -25,6 +25,7 @@ from .prices import PriceList
 
 BODY_BYTES_MAX = 64 * 2**20
 SHUTDOWN_S = 2.0
+PRODUCTION_REFUSAL = "The simulated provider does not start with ENVIRONMENT=production."
 READY_LINE = "simulated provider ready at {url}"
 OPENAI, RESPONSES = openai_chat.DIALECT, responses_stream.DIALECT
 ANTHROPIC, GOOGLE = anthropic_stream.DIALECT, gemini_stream.DIALECT
@@ -45,7 +46,7 @@ class NotInProduction(RuntimeError):
 
 def refuse_production() -> None:
     if os.environ.get("ENVIRONMENT", "").strip().lower() == "production":
-        raise NotInProduction("The simulated provider does not start with ENVIRONMENT=production.")
+        raise NotInProduction(PRODUCTION_REFUSAL)
 
 
 def build(*, ledger_file: Path | None = None, prices_files: Sequence[Path] = ()) -> web.Application:

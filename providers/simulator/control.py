@@ -28,7 +28,7 @@ async def post_script(request: web.Request) -> web.StreamResponse:
         scripts = posted if isinstance(posted, list) else [posted]
         for script in scripts:
             request.app[STATE].book.post(script)
-    except msgspec.MsgspecError as error:
+    except msgspec.MsgspecError as error:  # says which field of the author's script is wrong
         return _refused(invalid(f"Not a script: {error}"))
     except VendorFailure as failure:
         return _refused(failure)

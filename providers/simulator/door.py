@@ -73,6 +73,7 @@ async def complete(request: web.Request, dialect: Dialect) -> web.StreamResponse
     visit = await _arrive(request, vendor=dialect.vendor, operation=dialect.operation)
     try:
         credentials.check(visit.key, visit.vendor)
+        _check_version(request, dialect)
         conversation = dialect.read(visit.body, visit.path)
         _choose(visit, conversation)
         visit.entry.row.is_stream = conversation.streams
@@ -123,11 +124,18 @@ async def count(request: web.Request, dialect: Dialect, *, field_name: str) -> w
     key = credentials.key_of(request, dialect.vendor)
     try:
         credentials.check(key, dialect.vendor)
+        _check_version(request, dialect)
         body = await read_body(request)
         conversation = dialect.read(body, safe_path(request))
         return web.json_response({field_name: conversation.input_tokens})
     except VendorFailure as failure:
         return envelope_response(dialect.envelope(failure, "req_sim_count"))
+
+
+def _check_version(request: web.Request, dialect: Dialect) -> None:
+    """Anthropic alone refuses requests that do not name the API's version."""
+    if dialect.vendor == "anthropic" and "anthropic-version" not in request.headers:
+        raise invalid("anthropic-version: header is required")
 
 
 async def read_body(request: web.Request) -> bytes:

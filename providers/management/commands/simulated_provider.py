@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from providers.simulator import command
-from providers.simulator.app import NotInProduction
+from providers.simulator.app import PRODUCTION_REFUSAL, NotInProduction
 
 PRICE_FILES = ("model_prices_openai_anthropic_gemini.json", "simulator_prices.json")
 
@@ -35,7 +35,7 @@ class Command(BaseCommand):
                 ends_with_stdin=options["ends_with_stdin"],
             )
         except NotInProduction as refusal:
-            raise CommandError(str(refusal)) from refusal
+            raise CommandError(PRODUCTION_REFUSAL) from refusal
         except OSError as error:
             raise CommandError(f"cannot serve on port {options['port']}: {error}") from error
 

@@ -172,6 +172,12 @@ def test_a_request_the_vendor_would_refuse_is_refused(simulator, change, words):
     assert simulator.ledger()[0]["outcome"] == "refused"
 
 
+def test_the_version_header_is_required(simulator):
+    body = {"model": "sim-echo", "max_tokens": 10, "messages": ask("x")}
+    with pytest.raises(AssertionError, match="anthropic-version: header is required"):
+        simulator.call("POST", "/v1/messages", body)
+
+
 def test_overload_in_the_stream_is_the_vendors_error_event(simulator):
     simulator.script("fails", {"tokens": 5, "error_at": 2})
     with (
