@@ -49,7 +49,15 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=False,
     task_time_limit=HARD_LIMIT_S,
     timezone="UTC",
-    beat_schedule={},
+    # Every job is idempotent, so two beats do no harm. Units: seconds.
+    beat_schedule={
+        "workspaces-resume-imports": {
+            "task": "workspaces.tasks.resume_imports",
+            "schedule": 60.0,
+        },
+        "workspaces-prune-files": {"task": "workspaces.tasks.prune_files", "schedule": 3_600.0},
+        "workspaces-purge-deleted": {"task": "workspaces.tasks.purge_deleted", "schedule": 3_600.0},
+    },
 )
 app.autodiscover_tasks()
 

@@ -7,6 +7,7 @@ from ideplatform.outbox import relay
 
 LISTENERS: dict[str, tuple[str, ...]] = {
     "run.opened": ("agents.tasks.execute_run",),
+    "import.requested": ("workspaces.tasks.run_import",),
 }
 
 
