@@ -1,4 +1,5 @@
-"""Reads of accounts; the actor comes first, so a foreign row cannot be reached."""
+"""Reads of accounts; the actor or an authorised organization comes first, so that a foreign row
+cannot be reached."""
 
 from __future__ import annotations
 
@@ -15,8 +16,7 @@ from accounts.models import (
     RefreshSession,
     User,
 )
-from accounts.services import access
-from accounts.types import Actor, OrganizationRole, Permission
+from accounts.types import Actor, OrganizationRef
 
 
 def user_of(actor: Actor) -> User:
@@ -32,12 +32,6 @@ def memberships_of(actor: Actor) -> QuerySet[OrganizationMembership]:
     return rows.select_related("organization").order_by("organization_id")
 
 
-def listed_memberships(actor: Actor) -> QuerySet[OrganizationMembership]:
-    """`memberships_of` for whoever may list organizations; raises ScopeMissing."""
-    access.authorise_listing(actor, Permission.ORGANIZATION_VIEW)
-    return memberships_of(actor)
-
-
 def personal_organization_id(actor: Actor) -> UUID:
     """The organization that every user has."""
     found: UUID = Organization.objects.values_list("pk", flat=True).get(
@@ -46,23 +40,20 @@ def personal_organization_id(actor: Actor) -> UUID:
     return found
 
 
-def organization(actor: Actor, organization_id: UUID) -> tuple[Organization, OrganizationRole]:
-    """One organization and the actor's role in it; raises NotFound, Forbidden."""
-    role = access.authorise(actor, Permission.ORGANIZATION_VIEW, organization_id)
-    return Organization.objects.get(pk=organization_id), role
+def organization(ref: OrganizationRef) -> Organization:
+    """The row of an authorised organization."""
+    return Organization.objects.get(pk=ref.id)
 
 
-def members_of(actor: Actor, organization_id: UUID) -> QuerySet[OrganizationMembership]:
-    """An organization's people; raises NotFound, Forbidden."""
-    access.authorise(actor, Permission.ORGANIZATION_VIEW, organization_id)
-    rows = OrganizationMembership.objects.filter(organization_id=organization_id)
+def members_of(ref: OrganizationRef) -> QuerySet[OrganizationMembership]:
+    """An organization's people."""
+    rows = OrganizationMembership.objects.filter(organization_id=ref.id)
     return rows.select_related("user")
 
 
-def audit_of(actor: Actor, organization_id: UUID) -> QuerySet[AuditEvent]:
-    """An organization's audit events; raises NotFound, Forbidden."""
-    access.authorise(actor, Permission.AUDIT_VIEW, organization_id)
-    return AuditEvent.objects.filter(organization_id=organization_id)
+def audit_of(ref: OrganizationRef) -> QuerySet[AuditEvent]:
+    """An organization's audit events."""
+    return AuditEvent.objects.filter(organization_id=ref.id)
 
 
 def sessions_of(actor: Actor) -> QuerySet[RefreshSession]:

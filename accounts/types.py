@@ -21,7 +21,7 @@ class OrganizationRole(StrEnum):
 
 
 class SessionKind(StrEnum):
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 - a kind of session, not a secret
     BROWSER = "browser"
 
 
@@ -126,6 +126,14 @@ ORGANIZATION_PERMISSIONS: dict[str, frozenset[Permission]] = {
         }
     ),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationRef:
+    """An organization that an actor may use in some way, with the role found for it."""
+
+    id: UUID
+    role: OrganizationRole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

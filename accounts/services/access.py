@@ -17,6 +17,7 @@ from accounts.types import (
     ORGANIZATION_PERMISSIONS,
     SCOPE_PERMISSIONS,
     Actor,
+    OrganizationRef,
     OrganizationRole,
     Permission,
 )
@@ -27,8 +28,8 @@ RECENT = timedelta(minutes=15)
 _GRANTABLE = frozenset().union(*SCOPE_PERMISSIONS.values())
 
 
-def authorise(actor: Actor, permission: Permission, organization_id: UUID) -> OrganizationRole:
-    """Allow `permission` at an organization, and say which role allows it.
+def authorise(actor: Actor, permission: Permission, organization_id: UUID) -> OrganizationRef:
+    """The organization, when the actor has the permission there.
 
     Raises NotFound for whoever is no member (as for an unknown id), Forbidden (also ScopeMissing,
     SessionRequired) for a member whose role or key does not cover it.
@@ -36,14 +37,14 @@ def authorise(actor: Actor, permission: Permission, organization_id: UUID) -> Or
     refusal = _scope_refusal(actor, permission)
     role = role_of(actor, organization_id)
     if role is None:
-        refusal = NotFound()
-    elif refusal is None and (
+        accounting.record(permission, "deny")
+        raise NotFound
+    if refusal is None and (
         actor.key_workspace_id is not None or permission not in ORGANIZATION_PERMISSIONS[role]
     ):
         refusal = Forbidden()
     _answer(permission, refusal)
-    assert role is not None
-    return role
+    return OrganizationRef(id=organization_id, role=role)
 
 
 def authorise_listing(actor: Actor, permission: Permission) -> None:
@@ -52,7 +53,7 @@ def authorise_listing(actor: Actor, permission: Permission) -> None:
 
 
 def authorise_self(actor: Actor) -> None:
-    """Allow what concerns the person's own account; an API key never may. Raises SessionRequired."""
+    """Allow what concerns the person's own account; raises SessionRequired for an API key."""
     _answer(Permission.SELF, _scope_refusal(actor, Permission.SELF))
 
 
@@ -93,9 +94,16 @@ def require_recent(actor: Actor) -> None:
 
     Raises ReauthenticationRequired; `reauthenticate` renews the proof.
     """
-    recent = RefreshSession.objects.filter(pk=actor.session_id, auth_at__gte=Now() - RECENT)
+    recent = RefreshSession.objects.filter(pk=session_of(actor), auth_at__gte=Now() - RECENT)
     if not recent.exists():
         raise ReauthenticationRequired
+
+
+def session_of(actor: Actor) -> UUID:
+    """The session that speaks; raises SessionRequired for an API key."""
+    if actor.session_id is None:
+        raise SessionRequired
+    return actor.session_id
 
 
 def role_of(actor: Actor, organization_id: UUID) -> OrganizationRole | None:

@@ -18,7 +18,8 @@ KEPT_DAYS = 400
 DETAILS = frozenset(
     {
         "count", "kind", "last4", "master_version", "name", "new_role", "old_role", "origin",
-        "path", "provider", "purpose", "reason", "scopes", "slug", "source", "user_id", "visibility",
+        "path", "provider", "purpose", "reason", "role", "scopes", "slug", "source", "user_id",
+        "visibility",
     }
 )  # fmt: skip
 

@@ -34,7 +34,7 @@ _MAX_LENGTH = 4_096
 
 
 class Source(StrEnum):
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 - the name of a place, not a secret
     API_KEY = "api_key"
     COOKIE = "cookie"
 

@@ -242,7 +242,9 @@ class _Reader:
                 self._ended.wait(POLL_S)
 
     def _hear(self) -> None:
-        with redis.client("bus").pubsub(ignore_subscribe_messages=True) as bell:
+        with redis.client("bus").pubsub(  # type: ignore[no-untyped-call]
+            ignore_subscribe_messages=True
+        ) as bell:
             bell.subscribe(CHANNEL)
             while not self._ended.is_set():
                 if bell.get_message(timeout=POLL_S) is not None:

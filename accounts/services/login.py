@@ -34,6 +34,16 @@ class SignedIn:
 
 def sign_in(*, email: str, password: crypto.Secret, ip: str, user_agent: str) -> SignedIn:
     """Open a session; raises BadCredentials or TooManyRequests, the same for every account."""
+    user = prove(email=email, password=password, ip=ip)
+    return _open(user, ip=ip, user_agent=user_agent)
+
+
+def prove(*, email: str, password: crypto.Secret, ip: str) -> User:
+    """Whose address and password these are; raises BadCredentials or TooManyRequests.
+
+    A try counts from its beginning, so that parallel ones cannot pass the limit, and is given
+    back when it was right.
+    """
     account = email.strip().lower()
     user = User.objects.filter(email__iexact=account).first()
     taken = throttle.take(
@@ -42,17 +52,13 @@ def sign_in(*, email: str, password: crypto.Secret, ip: str, user_agent: str) ->
     )
     everywhere = _take_everywhere(account, user, ip)
     if not passwords.matches(user, password.reveal()) or user is None or not user.is_active:
-        audit.record(
-            action="session.refused",
-            outcome=audit.DENIED,
-            actor_id=user.pk if user else None,
-            ip=ip,
-        )
+        _note_refusal(user, ip)
         raise BadCredentials
     throttle.give_back(taken)
     if everywhere is not None:
         throttle.give_back(everywhere)
-    return _open(user, password, ip=ip, user_agent=user_agent)
+    _renew_hash(user, password)
+    return user
 
 
 def _take_everywhere(account: str, user: User | None, ip: str) -> throttle.Taken | None:
@@ -70,11 +76,24 @@ def _is_known(user: User, ip: str) -> bool:
     return bool(ip) and recent.filter(ip=ip).exists()
 
 
-@transaction.atomic
-def _open(user: User, password: crypto.Secret, *, ip: str, user_agent: str) -> SignedIn:
+def _note_refusal(user: User | None, ip: str) -> None:
+    audit.record(
+        action="session.refused",
+        outcome=audit.DENIED,
+        actor_id=user.pk if user else None,
+        ip=ip,
+    )
+
+
+def _renew_hash(user: User, password: crypto.Secret) -> None:
+    """Follow the hasher's parameters when they have grown."""
     if hashers.identify_hasher(user.password).must_update(user.password):
         user.set_password(password.reveal())
         user.save(update_fields=["password", "updated_at"])
+
+
+@transaction.atomic
+def _open(user: User, *, ip: str, user_agent: str) -> SignedIn:
     pair = sessions.sign_in(user=user, ip=ip, user_agent=user_agent)
     audit.record(
         action="session.opened",

@@ -34,9 +34,9 @@ def create(*, actor: Actor, name: str, slug: str) -> Organization:
 @transaction.atomic
 def update(
     *, actor: Actor, organization_id: UUID, name: str | None = None, slug: str | None = None
-) -> Organization:
-    """Change name or slug; raises NotFound, Forbidden, SlugTaken."""
-    access.authorise(actor, Permission.ORGANIZATION_MANAGE, organization_id)
+) -> tuple[Organization, OrganizationRole]:
+    """Change name or slug; the row and the actor's role in it; raises NotFound, Forbidden, SlugTaken."""
+    ref = access.authorise(actor, Permission.ORGANIZATION_MANAGE, organization_id)
     organization = Organization.objects.select_for_update().get(pk=organization_id)
     organization.name = name or organization.name
     organization.slug = slug or organization.slug
@@ -46,7 +46,7 @@ def update(
     except IntegrityError:
         raise SlugTaken from None
     _note("organization.changed", actor, organization)
-    return organization
+    return organization, ref.role
 
 
 @transaction.atomic

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from accounts.errors import BadCredentials, WeakPassword
 from accounts.models import User
-from accounts.services import audit, sessions
+from accounts.services import access, audit, sessions
 from accounts.types import Actor
 from ideplatform.kit import crypto, throttle
 from ideplatform.kit.errors import Pointer
@@ -62,7 +62,7 @@ def change(*, actor: Actor, old: crypto.Secret, new: crypto.Secret) -> None:
 def reauthenticate(*, actor: Actor, password: crypto.Secret) -> None:
     """Prove again who one is, for changes that need a recent proof."""
     prove(actor=actor, password=password.reveal())
-    assert actor.session_id is not None
+    session_id = access.session_of(actor)
     with transaction.atomic():
-        sessions.confirm(session_id=actor.session_id)
-        audit.record(action="session.reauthenticated", actor=actor, target=actor.session_id)
+        sessions.confirm(session_id=session_id)
+        audit.record(action="session.reauthenticated", actor=actor, target=session_id)

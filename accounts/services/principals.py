@@ -103,7 +103,8 @@ def shared(*, user_id: UUID, session_id: UUID, expires_at: float) -> Principal |
 def share(principal: Principal) -> None:
     """Let other processes know a session's principal for the rest of its minute."""
     actor = principal.actor
-    assert actor.session_id is not None
+    if actor.session_id is None:
+        return
     value = _Shared(
         actor.user_id,
         actor.session_id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -50,12 +52,12 @@ def delete(*, actor: Actor, password: crypto.Secret) -> None:
 
 
 @transaction.atomic
-def deactivate(*, user: User, actor_id: object, ip: str = "") -> None:
+def deactivate(*, user: User, operator_id: UUID, ip: str) -> None:
     """Operators: nobody signs in to the account any more, and whoever is in is out."""
     User.objects.filter(pk=user.pk).update(is_active=False)
     sessions.revoke_all(user_id=user.pk, reason="deactivated")
     feed.announce(user_id=user.pk)
-    audit.record(action="user.deactivated", target=user.pk, ip=ip)
+    audit.record(action="user.deactivated", actor_id=operator_id, target=user.pk, ip=ip)
 
 
 def _empty(user: User) -> None:

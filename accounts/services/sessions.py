@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from accounts.errors import SessionExpired, SessionRevoked
 from accounts.models import RefreshSession, User, WsTicket
-from accounts.services import audit, feed, tokens
+from accounts.services import access, audit, feed, tokens
 from accounts.types import Actor, SessionKind
 from ideplatform.kit.db import database_now
 from ideplatform.kit.errors import NotFound, PlatformError
@@ -150,21 +150,21 @@ def revoke(*, user_id: UUID, session_id: UUID, reason: str) -> None:
 @transaction.atomic
 def revoke_all(*, user_id: UUID, reason: str, keep: UUID | None = None) -> int:
     """End a user's sessions, but the one to `keep`; returns how many."""
-    return _end(_alive(user_id).exclude(pk=keep), reason=reason)
+    ended = _alive(user_id) if keep is None else _alive(user_id).exclude(pk=keep)
+    return _end(ended, reason=reason)
 
 
 @transaction.atomic
 def log_out(*, actor: Actor) -> None:
     """End the session that is speaking, with its refresh tokens, tickets and cookie."""
-    assert actor.session_id is not None
-    revoke(user_id=actor.user_id, session_id=actor.session_id, reason="logout")
-    audit.record(action="session.closed", actor=actor, target=actor.session_id)
+    session_id = access.session_of(actor)
+    revoke(user_id=actor.user_id, session_id=session_id, reason="logout")
+    audit.record(action="session.closed", actor=actor, target=session_id)
 
 
 def tokens_of(*, actor: Actor) -> TokenPair:
     """The current tokens of the session that is speaking (a browser's, by its cookie)."""
-    assert actor.session_id is not None
-    session = live(user_id=actor.user_id, session_id=actor.session_id)
+    session = live(user_id=actor.user_id, session_id=access.session_of(actor))
     return issue(session, now=database_now())
 
 

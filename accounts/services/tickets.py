@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from accounts.models import WsTicket
+from accounts.services import access
 from accounts.types import Actor
 from ideplatform.kit import crypto
 from ideplatform.kit.db import database_now
@@ -38,7 +39,7 @@ def create(*, actor: Actor, path: str, is_reusable: bool = False) -> tuple[crypt
     WsTicket.objects.create(
         token_hash=crypto.token_hash(ticket.reveal()),
         user_id=actor.user_id,
-        session_id=actor.session_id,
+        session_id=access.session_of(actor),
         path=path,
         is_reusable=is_reusable,
         expires_at=expires_at,

@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from accounts import selectors
 from accounts.api import serializers
 from accounts.api.authentication import actor_of
-from accounts.services import members, organizations
+from accounts.services import access, members, organizations
 from accounts.services.members import Person
 from accounts.types import OrganizationRole, Permission
 from ideplatform.kit import paging
@@ -23,8 +23,9 @@ class Organizations(APIView):
 
     def get(self, request: Request) -> Response:
         actor = actor_of(request)
+        access.authorise_listing(actor, Permission.ORGANIZATION_VIEW)
         page = paging.page(
-            selectors.listed_memberships(actor),
+            selectors.memberships_of(actor),
             order=("organization_id",),
             scope=f"organizations:{actor.user_id}:{actor.key_organization_id}",
             cursor=request.query_params.get("cursor", ""),
@@ -47,14 +48,14 @@ class Organization(APIView):
     }
 
     def get(self, request: Request, organization_id: UUID) -> Response:
-        row, role = selectors.organization(actor_of(request), organization_id)
-        return Response(serializers.organization(row, role))
+        ref = access.authorise(actor_of(request), Permission.ORGANIZATION_VIEW, organization_id)
+        return Response(serializers.organization(selectors.organization(ref), ref.role))
 
     def patch(self, request: Request, organization_id: UUID) -> Response:
-        actor = actor_of(request)
         form = read(serializers.OrganizationChangeForm, request)
-        organizations.update(actor=actor, organization_id=organization_id, **form)
-        row, role = selectors.organization(actor, organization_id)
+        row, role = organizations.update(
+            actor=actor_of(request), organization_id=organization_id, **form
+        )
         return Response(serializers.organization(row, role))
 
     def delete(self, request: Request, organization_id: UUID) -> Response:
@@ -67,8 +68,9 @@ class Members(APIView):
     session_only = True
 
     def get(self, request: Request, organization_id: UUID) -> Response:
+        ref = access.authorise(actor_of(request), Permission.ORGANIZATION_VIEW, organization_id)
         page = paging.page(
-            selectors.members_of(actor_of(request), organization_id),
+            selectors.members_of(ref),
             order=("id",),
             scope=f"members:{organization_id}",
             cursor=request.query_params.get("cursor", ""),
@@ -115,8 +117,9 @@ class Audit(APIView):
     session_only = True
 
     def get(self, request: Request, organization_id: UUID) -> Response:
+        ref = access.authorise(actor_of(request), Permission.AUDIT_VIEW, organization_id)
         page = paging.page(
-            selectors.audit_of(actor_of(request), organization_id),
+            selectors.audit_of(ref),
             order=("-at", "-id"),
             scope=f"audit:{organization_id}",
             cursor=request.query_params.get("cursor", ""),
