@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final
-from weakref import WeakKeyDictionary
 
 import aiohttp
 import msgspec
@@ -58,12 +56,20 @@ class Timeouts:
     first_byte_s: float = 30
     idle_s: float = 30
     total_s: float = 900
+    for_aiohttp: aiohttp.ClientTimeout = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if min(self.connect_s, self.first_byte_s, self.idle_s) <= 0:
             raise ValueError("a deadline is positive")
         if self.connect_s >= self.total_s:
             raise ValueError("connect_s must be below total_s, or the errors could not be told")
+        theirs = aiohttp.ClientTimeout(
+            total=self.total_s,
+            connect=self.connect_s,
+            sock_connect=self.connect_s,
+            sock_read=self.first_byte_s,
+        )
+        object.__setattr__(self, "for_aiohttp", theirs)
 
 
 DEFAULT_TIMEOUTS: Final = Timeouts()
@@ -160,7 +166,7 @@ class Call:
                 headers=headers,
                 data=body,
                 allow_redirects=False,
-                timeout=_client_timeout(self._timeouts),
+                timeout=self._timeouts.for_aiohttp,
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as failed:
             raise _call_error(failed) from failed
@@ -247,8 +253,7 @@ def fetch(
 
 async def aclose_all() -> None:
     """Close the running loop's connections, and forget those of loops that have ended."""
-    for loop in [loop for loop in _sessions if loop.is_closed()]:
-        _sessions.pop(loop, None)
+    _forget_ended_loops()
     session = _sessions.pop(asyncio.get_running_loop(), None)
     if session is not None:
         await session.close()
@@ -263,30 +268,28 @@ async def _whole(call: Call) -> Fetched:
         await aclose_all()
 
 
-_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+_sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
 
 
 def _session() -> aiohttp.ClientSession:
     loop = asyncio.get_running_loop()
-    session = _sessions.get(loop)
-    if session is None or session.closed:
-        session = _sessions[loop] = aiohttp.ClientSession(
-            connector=dialler.connector(),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            requote_redirect_url=False,
-        )
+    return _sessions.get(loop) or _new_session(loop)
+
+
+def _new_session(loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
+    _forget_ended_loops()
+    session = _sessions[loop] = aiohttp.ClientSession(
+        connector=dialler.connector(),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        requote_redirect_url=False,
+    )
     return session
 
 
-@functools.lru_cache(maxsize=256)
-def _client_timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(
-        total=timeouts.total_s,
-        connect=timeouts.connect_s,
-        sock_connect=timeouts.connect_s,
-        sock_read=timeouts.first_byte_s,
-    )
+def _forget_ended_loops() -> None:
+    for loop in [loop for loop in list(_sessions) if loop.is_closed()]:
+        _sessions.pop(loop, None)
 
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:
