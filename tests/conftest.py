@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import pytest
 import uvicorn
 from django.conf import settings
+from django.db import connection
+from django.test.utils import setup_databases, teardown_databases
 
 from accounts.services import feed
 from ideplatform.kit import redis
@@ -24,6 +26,21 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
     settings.DATABASES["default"]["TEST"]["NAME"] = f"test_ide_{os.getpid()}"
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None, django_db_blocker, django_db_modify_db_settings: None
+) -> Iterator[None]:
+    """The migrated test database, whichever tests run.
+
+    The plugin's own version makes one only for tests that ask for `db`, not for `committed_db`.
+    """
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False)
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
+
+
 @pytest.fixture(autouse=True)
 def _clean_redis() -> None:
     redis.client("cache").flushdb()
@@ -34,6 +51,16 @@ def _quiet_feed() -> Iterator[None]:
     """The access feed's thread reads whatever database is in place: none outlives its test."""
     yield
     feed.stop()
+
+
+@pytest.fixture(autouse=True)
+def _patient_transaction(request: pytest.FixtureRequest, _django_db_marker: None) -> None:
+    """A test inside one transaction may outlive the platform's longest one (5 s)."""
+    if "db" in request.fixturenames:
+        request.getfixturevalue("db")
+    if connection.in_atomic_block:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL transaction_timeout = 0")
 
 
 @pytest.fixture
