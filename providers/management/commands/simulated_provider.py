@@ -18,7 +18,7 @@ class Command(BaseCommand):
     """Serves until it is told to stop; refuses production."""
 
     help = "Run the simulated provider: OpenAI, Anthropic and Gemini on the wire, scriptable."
-    requires_system_checks: list[str] = []  # noqa: RUF012 - Django's own declaration; needs no database
+    requires_system_checks: list[str] = []  # it needs no database
 
     def add_arguments(self, parser: CommandParser) -> None:
         command.add_arguments(parser)

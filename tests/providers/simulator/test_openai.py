@@ -107,12 +107,13 @@ def test_the_sdks_own_accumulation_finds_the_same_calls(simulator):
     assert after.choices[0].message.content == "both known"
 
 
-def test_a_tool_result_left_out_is_refused_like_the_vendor_does(simulator):
+@pytest.mark.parametrize("after", [ask("and?"), []], ids=["user-follows", "nothing-follows"])
+def test_a_tool_result_left_out_is_refused_like_the_vendor_does(simulator, after):
     call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
     messages = [*ask("go"), {"role": "assistant", "content": None, "tool_calls": [call]}]
     with pytest.raises(openai.BadRequestError) as refused:
         openai_client(simulator).chat.completions.create(
-            model="sim-echo", messages=[*messages, *ask("and?")], tools=TOOLS
+            model="sim-echo", messages=[*messages, *after], tools=TOOLS
         )
     assert "Missing results for: call_1" in refused.value.message
     assert simulator.ledger()[0]["tokens"]["input"] == 0
