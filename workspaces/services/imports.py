@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 MIB: Final = 1024 * 1024
 _BATCH_BYTES: Final = 16 * MIB
 _BATCH_FILES: Final = 1_000
+_SHOWN: Final = 200
 _INSPECT: Final = "workspaces.children.unzipping:inspect"
 _INFLATE: Final = "workspaces.children.unzipping:inflate"
 
@@ -105,7 +106,7 @@ def _entries(archive: bytes) -> list[Entry]:
         raise ArchiveRefused("the archive could not be read within its limits") from None
     manifest = msgspec.msgpack.decode(output, type=Manifest)
     if manifest.refusal:
-        raise ArchiveRefused(manifest.refusal, entry=manifest.culprit)
+        raise ArchiveRefused(manifest.refusal, entry=_shown(manifest.culprit))
     return manifest.entries
 
 
@@ -133,7 +134,12 @@ def _place(head: str, entry: Entry) -> Place:
     try:
         return paths.parse(head + entry.name, pointer="/archive")
     except InvalidPath as refused:
-        raise InvalidPath(refused.detail, errors=refused.errors, entry=entry.name) from None
+        raise InvalidPath(refused.detail, errors=refused.errors, entry=_shown(entry.name)) from None
+
+
+def _shown(name: str) -> str:
+    """A hostile name as a problem may carry it: JSON of PostgreSQL holds no NUL."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in name[:_SHOWN])
 
 
 def _add(directories: dict[str, Place], place: Place) -> None:
