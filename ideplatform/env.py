@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -95,6 +95,15 @@ class Env(BaseSettings):
         (), description="host:port or CIDR:port that egress may reach although private."
     )
     simulated_provider_url: str = Field("", description="Base URL of the simulated provider.")
+    openai_api_key: SecretStr | None = Field(
+        None, description="Makes an account of the platform at OpenAI when a database is prepared."
+    )
+    anthropic_api_key: SecretStr | None = Field(None, description="The same at Anthropic.")
+    google_api_key: SecretStr | None = Field(
+        None,
+        description="The same at Google.",
+        validation_alias=AliasChoices("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+    )
 
     agent_runner: Literal["celery", "inline"] = Field(
         "celery",

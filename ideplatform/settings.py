@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -32,7 +33,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = None  # kit.guards bounds every body, per path, be
 
 INSTALLED_APPS = [
     "ideplatform",
-    "daphne",
+    # Twisted costs a second of start-up: only `runserver`, which daphne serves, pays it.
+    *(["daphne"] if "runserver" in sys.argv else []),
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

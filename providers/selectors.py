@@ -51,6 +51,12 @@ def known(provider_id: UUID) -> Provider | None:
     return Provider.objects.filter(pk=provider_id, deleted_at__isnull=True).first()
 
 
+def platform_account(slug: str) -> Provider | None:
+    """The platform's own account of a slug, for its set-up."""
+    accounts = Provider.objects.filter(scope=ProviderScope.PLATFORM, deleted_at__isnull=True)
+    return accounts.filter(slug=slug).first()
+
+
 def offers(provider: Provider) -> QuerySet[ProviderModel]:
     """The models of an account that was authorised."""
     return provider.models.order_by("model_id")
