@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final
@@ -130,15 +131,9 @@ class Call:
         self._alike_after_s = alike_after_s
         self._raw: aiohttp.ClientResponse | None = None
 
-    async def __aenter__(self) -> Response:
-        if self._alike_after_s is None:
-            return await self._open()
-        started = time.monotonic()
-        try:
-            return await self._open()
-        except NotReachable:
-            await asyncio.sleep(self._alike_after_s - (time.monotonic() - started))
-            raise
+    def __aenter__(self) -> Awaitable[Response]:
+        wait_s = self._alike_after_s
+        return self._open() if wait_s is None else self._open_alike(wait_s)
 
     async def __aexit__(
         self,
@@ -151,12 +146,17 @@ class Call:
         elif self._raw is not None:
             self._raw.close()
 
+    async def _open_alike(self, wait_s: float) -> Response:
+        started = time.monotonic()
+        try:
+            return await self._open()
+        except NotReachable:
+            await asyncio.sleep(wait_s - (time.monotonic() - started))
+            raise
+
     async def _open(self) -> Response:
         target, (method, headers, body) = self._target, self._arguments
-        literal = target.literal
-        if literal is not None and not policy.current().allows(
-            literal, host=target.host, port=target.port
-        ):
+        if target.literal is not None and not _is_open(policy.current(), target):
             raise NotReachable
         token = dialler.host_of_call.set(target.host)
         try:
@@ -290,6 +290,13 @@ def _new_session(loop: asyncio.AbstractEventLoop) -> aiohttp.ClientSession:
 def _forget_ended_loops() -> None:
     for loop in [loop for loop in list(_sessions) if loop.is_closed()]:
         _sessions.pop(loop, None)
+
+
+@functools.lru_cache(maxsize=2_048)
+def _is_open(rules: policy.Policy, target: urls.Target) -> bool:
+    """Remembered: both are immutable and compared by identity."""
+    literal = target.literal
+    return literal is None or rules.allows(literal, host=target.host, port=target.port)
 
 
 def _checked(headers: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,6 @@ addresses such as a local Ollama; metadata and link-local addresses stay closed 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,10 +45,6 @@ class Policy:
 
     def allows(self, address: Address, *, host: str, port: int) -> bool:
         """Whether `host`, which is or resolved to `address`, may be dialled on `port`."""
-        return _decided(self, address, host, port)
-
-    def decide(self, address: Address, host: str, port: int) -> bool:
-        """`allows`, worked out."""
         if addresses.is_never_allowed(address):
             return False
         if addresses.is_public(address) or (host, port) in self.names:
@@ -59,11 +54,6 @@ class Policy:
             port == opened and dialled.version == network.version and dialled in network
             for network, opened in self.networks
         )
-
-
-@functools.lru_cache(maxsize=4_096)
-def _decided(policy: Policy, address: Address, host: str, port: int) -> bool:
-    return policy.decide(address, host, port)
 
 
 _current: Policy | None = None

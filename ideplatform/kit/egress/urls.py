@@ -33,9 +33,12 @@ class UrlRefused(InvalidInput):
     code, title = "url_refused", "This address has a form that is not accepted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Target:
-    """A parsed URL and where it leads; `literal` is set when the host is an address."""
+    """A parsed URL and where it leads; `literal` is set when the host is an address.
+
+    Compared by identity, so that a decision about it can be remembered cheaply.
+    """
 
     url: URL
     host: str
