@@ -1,0 +1,57 @@
+"""The simulated provider on the address that the environment of the tests names and opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from django.conf import settings
+from django.db import connections
+
+from billing.services import prices
+from providers.services import aliases, catalogue, health
+from tests import databases
+from tests.fakes.simulator import SimulatorHandle, running_simulator
+
+
+@pytest.fixture(scope="session")
+def simulator_process() -> Iterator[SimulatorHandle]:
+    port = urlsplit(settings.ENV.simulated_provider_url).port
+    assert port is not None
+    with running_simulator(port=port) as handle:
+        yield handle
+
+
+@pytest.fixture
+def simulator(simulator_process: SimulatorHandle) -> SimulatorHandle:
+    """Running, and without scripts or a past."""
+    simulator_process.reset()
+    return simulator_process
+
+
+@pytest.fixture(scope="session")
+def priced_database(django_db_setup: None, django_db_blocker) -> Iterator[str]:
+    """A database with prices, catalogue and aliases, to clone: publishing takes a second."""
+    plain = str(connections.settings["default"]["NAME"])
+    with django_db_blocker.unblock(), databases.clone() as name:
+        prices.ensure_published()
+        catalogue.load()
+        aliases.ensure_defaults()
+        databases._use(plain)
+        yield name
+
+
+@pytest.fixture
+def paid_door(
+    priced_database: str, django_db_blocker, simulator: SimulatorHandle
+) -> Iterator[SimulatorHandle]:
+    """An own priced database and a vendor to call; nothing is known of anybody's health."""
+    plain = str(connections.settings["default"]["NAME"])
+    health.forget()
+    with django_db_blocker.unblock():
+        databases._use(priced_database)
+        with databases.clone():
+            yield simulator
+        databases._use(plain)
+    health.forget()
