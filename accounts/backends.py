@@ -1,4 +1,4 @@
-"""The door of Django's own sign-in form (the admin): the same password check and the same limits."""
+"""The door of Django's own sign-in form (the admin): the same check, the same limits."""
 
 from __future__ import annotations
 

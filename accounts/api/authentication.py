@@ -29,7 +29,7 @@ class PlatformAuthentication(BaseAuthentication):
             _check_csrf(request._request)  # noqa: SLF001  (DRF's own way to Django's request)
         return authentication.verify(credential, ip=ip_of(request)), credential
 
-    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002 - the signature is DRF's
+    def authenticate_header(self, request: Request) -> str:
         return "Bearer"
 
 

@@ -38,7 +38,6 @@ class DeclaredPermission(BasePermission):
         permission = _declared(view, method)
         actor = request.user
         if not isinstance(actor, Actor):
-            accounting.record(permission, "deny")
             raise Unauthenticated
         if getattr(view, "session_only", False):
             access.require_session(actor, permission)

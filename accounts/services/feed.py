@@ -32,8 +32,9 @@ log = structlog.get_logger(__name__)
 CHANNEL = "access"
 POLL_S = 0.5
 FRESH_S = 1.0
-# Longer than any cached principal lives, so that a process can judge one it did not write itself.
-MEMORY = timedelta(seconds=90)
+# How long a cached principal lives at most; changes are remembered for longer than that, so that a
+# process can judge one that another process wrote.
+LONGEST_TRUST = timedelta(seconds=60)
 KEPT = timedelta(hours=24)
 
 
@@ -208,7 +209,7 @@ class _Reader:
     def _read(self) -> None:
         began = time.monotonic()
         now = database_now()
-        since = self._since or now - MEMORY
+        since = self._since or now - _memory()
         for row in AccessChange.objects.filter(at__gte=since).order_by("id"):
             if row.pk not in self._told:
                 self._told[row.pk] = row.at
@@ -226,7 +227,7 @@ class _Reader:
         """What is older than the overlap is committed for good; what is beyond memory goes."""
         settled = (pk for pk, at in self._told.items() if at < now - _overlap())
         self.settled = max(settled, default=self.settled)
-        forgotten = [pk for pk, at in self._told.items() if at < now - MEMORY]
+        forgotten = [pk for pk, at in self._told.items() if at < now - _memory()]
         for pk in forgotten:
             del self._told[pk]
         if forgotten:
@@ -254,6 +255,10 @@ class _Reader:
 def _overlap() -> timedelta:
     """Twice the longest transaction (10 s): rows older than this are all visible."""
     return timedelta(milliseconds=2 * settings.ENV.db_transaction_timeout_ms)
+
+
+def _memory() -> timedelta:
+    return LONGEST_TRUST + 2 * _overlap()
 
 
 _reader = _Reader([])

@@ -35,7 +35,10 @@ def create(*, actor: Actor, name: str, slug: str) -> Organization:
 def update(
     *, actor: Actor, organization_id: UUID, name: str | None = None, slug: str | None = None
 ) -> tuple[Organization, OrganizationRole]:
-    """Change name or slug; the row and the actor's role in it; raises NotFound, Forbidden, SlugTaken."""
+    """Change name or slug; answers the row and the actor's role.
+
+    Raises NotFound, Forbidden, SlugTaken.
+    """
     ref = access.authorise(actor, Permission.ORGANIZATION_MANAGE, organization_id)
     organization = Organization.objects.select_for_update().get(pk=organization_id)
     organization.name = name or organization.name

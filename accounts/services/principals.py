@@ -18,7 +18,7 @@ from accounts.services import feed, keys
 from accounts.types import Actor
 from ideplatform.kit import clock, crypto, redis
 
-TTL_S = 60
+TTL_S = int(feed.LONGEST_TRUST.total_seconds())
 MAX_ENTRIES = 10_000
 _MAC_BYTES = 32
 

@@ -20,7 +20,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--to", type=int, required=True, metavar="N")
 
-    def handle(self, *args: Any, to: int, **options: Any) -> None:  # noqa: ARG002 - Django's signature
+    def handle(self, *args: Any, to: int, **options: Any) -> None:
         if keys.masters().current != to:
             raise CommandError(f"the highest version in VAULT_MASTER_KEYS is not {to}")
         done = 0
