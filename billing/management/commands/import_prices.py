@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,21 +55,26 @@ class Command(BaseCommand):
     @transaction.atomic
     def _import(self, **options: object) -> None:
         listed = _read(options["file"])
-        self._show(price_versions.compare(listed))
+        if options["verbosity"]:
+            self._show(price_versions.compare(listed))
         if not options["draft"] and not options["publish"]:
             return
         version_id = price_versions.draft(listed=listed, note=_note(options["file"]))
         if version_id is None:
-            self.stdout.write("Nothing to do: the price book says the same.")
+            self._say("Nothing to do: the price book says the same.", options)
         elif options["publish"]:
             number = price_versions.publish(
                 version_id=version_id,
                 effective_from=_optional_moment(options["effective_from"]),
                 accepts_jumps=bool(options["accept_jumps"]),
             )
-            self.stdout.write(f"Published price version {number}.")
+            self._say(f"Published price version {number}.", options)
         else:
-            self.stdout.write(f"Drafted price version {version_id}.")
+            self._say(f"Drafted price version {version_id}.", options)
+
+    def _say(self, line: str, options: Mapping[str, object]) -> None:
+        if options["verbosity"]:
+            self.stdout.write(line)
 
     def _show(self, difference: Difference) -> None:
         for change in difference.changes:
