@@ -7,9 +7,16 @@ environment are reported at once, by name and never with their values.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -131,6 +138,19 @@ class Env(BaseSettings):
             else value
         )
 
+    @model_validator(mode="after")
+    def _refuse_toys_in_production(self) -> Self:
+        set_here = {
+            "DEBUG": self.debug,
+            "FAILPOINT": self.failpoint,
+            "CLOCK_OFFSET_S": self.clock_offset_s,
+            "SIMULATED_PROVIDER_URL": self.simulated_provider_url,
+        }
+        if self.is_production and any(set_here.values()):
+            names = ", ".join(name for name, value in set_here.items() if value)
+            raise ValueError(f"production refuses {names}")
+        return self
+
     @property
     def is_production(self) -> bool:
         return self.environment == "production"
@@ -146,4 +166,4 @@ def load() -> Env:
 
 
 def _name(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location).upper()
+    return ".".join(str(part) for part in location).upper() or "ENVIRONMENT"
