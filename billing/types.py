@@ -210,3 +210,26 @@ class Settlement:
     billed_usd: Decimal
     tokens: TokenCount
     already_settled: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageFilters:
+    """Which usage events are meant; None is any. `start` and `end` are `[start, end)`."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    organization_id: UUID | None = None
+    workspace_id: UUID | None = None
+    user_id: UUID | None = None
+    provider_id: UUID | None = None
+    api_key_id: UUID | None = None
+    conversation_id: UUID | None = None
+    run_id: UUID | None = None
+    request_id: UUID | None = None
+    agent_id: str | None = None
+    model: str | None = None
+    status: int | None = None
+    outcome: str | None = None
+    source: str | None = None
+    billing_mode: str | None = None
+    min_cost: Decimal | None = None

@@ -1,3 +1,8 @@
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from billing.api import views
+
+urlpatterns = [
+    path("usage", views.Usage.as_view()),
+    path("summary", views.Summary.as_view()),
+]

@@ -17,7 +17,7 @@ import structlog
 from django.contrib.postgres.fields import DateTimeRangeField
 from django.db import connection, transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import F, Func, Manager, Max, Value
+from django.db.models import DateTimeField, Exists, F, Func, Manager, Max, OuterRef, Q, Value
 from django.db.models.functions import Now
 
 from billing.errors import PriceJump, PriceVersionConflict
@@ -262,10 +262,13 @@ def _until(moment: datetime) -> Func:
 
 
 def _mark_published(version: PriceVersion, *, number: int, approved_by_id: UUID | None) -> int:
-    """Number the version, and retire those of which nothing is in force any more."""
-    published = PriceVersion.objects.filter(state=VersionState.PUBLISHED)
-    published.exclude(prices__effective__upper_inf=True).exclude(
-        aliases__effective__upper_inf=True
+    """Number the version, and retire those of which nothing will hold any more."""
+    moment = Func(function="clock_timestamp", output_field=DateTimeField())
+    lasting = Q(effective__upper_inf=True) | Q(effective__endswith__gt=moment)
+    prices = Price.objects.filter(lasting, version=OuterRef("pk"), is_published=True)
+    aliases = ModelAlias.objects.filter(lasting, version=OuterRef("pk"), is_published=True)
+    PriceVersion.objects.filter(~Exists(prices), ~Exists(aliases)).filter(
+        state=VersionState.PUBLISHED
     ).update(state=VersionState.RETIRED)
     PriceVersion.objects.filter(pk=version.pk).update(
         number=number,

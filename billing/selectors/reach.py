@@ -1,0 +1,181 @@
+"""Which usage an actor may see, and which ids it may name.
+
+An editor sees their own calls, a workspace's owner the workspace, an organization's owner, admin
+and billing people all of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from accounts.models import ApiKey, OrganizationMembership
+from accounts.services import access
+from accounts.types import ORGANIZATION_PERMISSIONS, Actor, Permission
+from billing.models import ProviderCard, UsageEvent
+from billing.types import UsageFilters
+from ideplatform.kit.errors import NotFound
+from workspaces import selectors as workspaces
+from workspaces.models import WorkspaceMembership
+from workspaces.services import access as workspace_access
+from workspaces.types import ROLE_PERMISSIONS, Visibility, WorkspaceRole
+
+_PAYING = [
+    role
+    for role, permissions in ORGANIZATION_PERMISSIONS.items()
+    if Permission.BILLING_VIEW in permissions
+]
+_WORKING = [
+    role for role, permissions in ROLE_PERMISSIONS.items() if Permission.BILLING_VIEW in permissions
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Where an actor's view ends. Ids, read once per request."""
+
+    actor: Actor
+    paying: tuple[UUID, ...]
+    member_of: tuple[UUID, ...]
+    owned: tuple[UUID, ...]
+    working: tuple[UUID, ...]
+
+    @property
+    def administered(self) -> tuple[UUID, ...]:
+        """The organizations whose people, keys and providers the actor may name."""
+        return self.paying if self.actor.key_workspace_id is None else ()
+
+    @property
+    def events(self) -> QuerySet[UsageEvent]:
+        """The usage events the actor may see."""
+        own = Q(workspace_id__in=self.working) | Q(
+            workspace_id__isnull=True, customer_id__in=self.member_of
+        )
+        visible = UsageEvent.objects.filter(
+            Q(customer_id__in=self.paying)
+            | Q(workspace_id__in=self.owned)
+            | (Q(user_id=self.actor.user_id) & own)
+        )
+        if self.actor.key_organization_id is not None:
+            visible = visible.filter(customer_id=self.actor.key_organization_id)
+        if self.actor.key_workspace_id is not None:
+            visible = visible.filter(workspace_id=self.actor.key_workspace_id)
+        return visible
+
+
+def of(actor: Actor) -> Reach:
+    """The actor's reach at this moment; raises ScopeMissing for a key that may not see costs."""
+    access.authorise_listing(actor, Permission.BILLING_VIEW)
+    memberships = OrganizationMembership.objects.filter(user_id=actor.user_id, user__is_active=True)
+    if actor.key_organization_id is not None:
+        memberships = memberships.filter(organization=actor.key_organization_id)
+    roles = dict(memberships.values_list("organization_id", "role"))
+    own = WorkspaceMembership.objects.filter(workspace=OuterRef("pk"), user_id=actor.user_id)
+    # Seeing a workspace is judged by its own rules, not by whether a key may list workspaces.
+    visible = workspaces.workspaces_of(replace(actor, scopes=None))
+    working = visible.filter(
+        Exists(own.filter(role__in=_WORKING))
+        | (~Exists(own) & Q(visibility=Visibility.ORGANIZATION, default_role__in=_WORKING))
+    )
+    owned = visible.filter(Exists(own.filter(role=WorkspaceRole.OWNER)))
+    return Reach(
+        actor=actor,
+        paying=tuple(organization for organization, role in roles.items() if role in _PAYING),
+        member_of=tuple(roles),
+        owned=tuple(owned.values_list("pk", flat=True)),
+        working=tuple(working.values_list("pk", flat=True)),
+    )
+
+
+def events(actor: Actor, filters: UsageFilters) -> QuerySet[UsageEvent]:
+    """The events that the actor may see and the filters mean.
+
+    Raises NotFound for an id that is not the actor's to name, as for one that does not exist;
+    Forbidden for a workspace where the actor's role does not cover costs.
+    """
+    reach = of(actor)
+    _check_ids(reach, filters)
+    return reach.events.filter(_condition(filters))
+
+
+def _check_ids(reach: Reach, filters: UsageFilters) -> None:
+    actor = reach.actor
+    if filters.organization_id is not None:
+        access.require_member(actor, filters.organization_id)
+    if filters.workspace_id is not None:
+        workspace_access.workspace(actor, filters.workspace_id, Permission.BILLING_VIEW)
+    if filters.user_id is not None and not _knows_user(reach, filters.user_id):
+        raise NotFound
+    if filters.provider_id is not None and not _knows_provider(reach, filters.provider_id):
+        raise NotFound
+    if filters.api_key_id is not None and not _knows_key(reach, filters.api_key_id):
+        raise NotFound
+    for column in ("conversation_id", "run_id", "request_id"):
+        _require_seen(reach, column, getattr(filters, column))
+
+
+def _knows_user(reach: Reach, user_id: UUID) -> bool:
+    if user_id == reach.actor.user_id or reach.events.filter(user_id=user_id).exists():
+        return True
+    colleagues = OrganizationMembership.objects.filter(organization__in=reach.administered)
+    members = WorkspaceMembership.objects.filter(workspace__in=reach.owned)
+    return colleagues.filter(user_id=user_id).exists() or members.filter(user_id=user_id).exists()
+
+
+def _knows_provider(reach: Reach, provider_id: UUID) -> bool:
+    cards = ProviderCard.objects.filter(
+        Q(organization__in=reach.administered)
+        | Q(owner_id=reach.actor.user_id)
+        | Q(workspace_id__in=reach.working),
+        provider_id=provider_id,
+    )
+    return cards.exists() or reach.events.filter(provider_id=provider_id).exists()
+
+
+def _knows_key(reach: Reach, api_key_id: UUID) -> bool:
+    keys = ApiKey.objects.filter(
+        Q(user_id=reach.actor.user_id) | Q(organization__in=reach.administered), pk=api_key_id
+    )
+    return keys.exists() or reach.events.filter(api_key_id=api_key_id).exists()
+
+
+def _require_seen(reach: Reach, column: str, value: UUID | None) -> None:
+    """What only apps above know exists for us when it has usage that the actor sees."""
+    if value is not None and not reach.events.filter(**{column: value}).exists():
+        raise NotFound
+
+
+_EQUAL = (
+    "workspace_id",
+    "user_id",
+    "provider_id",
+    "api_key_id",
+    "conversation_id",
+    "run_id",
+    "request_id",
+    "agent_id",
+    "model",
+    "status",
+    "outcome",
+    "source",
+    "billing_mode",
+)
+_OTHER = {
+    "start": "occurred_at__gte",
+    "end": "occurred_at__lt",
+    "organization_id": "customer_id",
+    "min_cost": "estimated_cost__gte",
+}
+
+
+def _condition(filters: UsageFilters) -> Q:
+    lookups = {name: name for name in _EQUAL} | _OTHER
+    return Q(
+        **{
+            lookup: value
+            for name, lookup in lookups.items()
+            if (value := getattr(filters, name)) is not None
+        }
+    )
