@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from django.conf import settings
+
+from agents import worker
 from ideplatform.celery import app
 from ideplatform.outbox import relay
 
+EXECUTE_RUN = "agents.tasks.execute_run"
 LISTENERS: dict[str, tuple[str, ...]] = {
-    "run.opened": ("agents.tasks.execute_run",),
+    "run.opened": (EXECUTE_RUN,),
     "import.requested": ("workspaces.tasks.run_import",),
 }
 
@@ -17,4 +23,13 @@ def wire() -> None:
 
 
 def _send(task: str, arguments: list[object]) -> None:
-    app.send_task(task, args=arguments, retry=False)
+    if settings.ENV.agent_runner == "inline" and task == EXECUTE_RUN:
+        run_here(task, arguments)
+    else:
+        app.send_task(task, args=arguments, retry=False)
+
+
+def run_here(_task: str, arguments: list[object]) -> None:
+    """Execute a run in this process instead of queueing it (`AGENT_RUNNER=inline`)."""
+    (fact,) = arguments
+    worker.current().submit(UUID(fact["run_id"]))  # type: ignore[index]  # the fact's payload

@@ -19,6 +19,8 @@ from ideplatform.kit import redis
 from tests import databases
 from tests.waiting import eventually
 
+pytest_plugins = ["tests.fakes.doors"]
+
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:

@@ -1,0 +1,200 @@
+"""The loop of model and tools, one durable step after the other.
+
+Node paths: `1`, `2`, ... are the model's turns; `1/1`, `1/2` the tool calls of turn 1. A step that
+a former owner finished is taken from its row. One that it left running is rebuilt from the journal
+when its stream had ended, else closed as interrupted and asked again as the next attempt.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from uuid import UUID
+
+from agents import frames, replies, tools
+from agents.journal import store
+from agents.journal.entries import MAX_TEXT
+from agents.prompting import Prompt
+from agents.replies import ReplyBuilder
+from agents.session import Session
+from agents.types import (
+    PlanStep,
+    Reply,
+    StepKind,
+    StepRecord,
+    StepState,
+    ToolOutcome,
+)
+from ideplatform.kit import ids
+from ideplatform.kit.errors import DatabaseDown, PlatformError
+from providers.services import gateway
+from providers.types import Call, Message, Tool, ToolResultPart, ToolUsePart
+
+CALL_DEADLINE_S = 900
+
+
+async def converse(
+    step: PlanStep, context: Session, *, prompt: Prompt, alias: str, offered: Sequence[Tool]
+) -> AsyncGenerator[frames.Event]:
+    """Ask, do what was asked for, ask again, until the model calls no more tools."""
+    turns = _Turns(step, context, prompt, alias=alias, offered=tuple(offered))
+    for number in itertools.count(1):
+        async with aclosing(turns.ask(str(number))) as events:
+            async for event in events:
+                yield event
+        calls = turns.calls
+        if not calls:
+            return
+        for place, call in enumerate(calls, start=1):
+            async with aclosing(turns.use(f"{number}/{place}", call)) as events:
+                async for event in events:
+                    yield event
+        turns.return_results()
+
+
+class _Turns:
+    """The messages of one dialogue as they grow."""
+
+    def __init__(
+        self,
+        step: PlanStep,
+        context: Session,
+        prompt: Prompt,
+        *,
+        alias: str,
+        offered: tuple[Tool, ...],
+    ) -> None:
+        self._step = step
+        self._context = context
+        self._prompt = prompt
+        self._alias = alias
+        self._offered = offered
+        self._messages = list(prompt.messages)
+        self._results: list[ToolResultPart] = []
+        self.calls: list[ToolUsePart] = []
+
+    async def ask(self, node_path: str) -> AsyncGenerator[frames.Event]:
+        """One model call; its answer is appended to the messages."""
+        context = self._context
+        record = context.take_found(node_path)
+        if record is not None and record.state == StepState.OK and record.reply is not None:
+            self._accept(record.reply)
+            return
+        attempt = 1
+        if record is not None:
+            rebuilt = await self._rebuilt(record)
+            if rebuilt is not None:
+                yield self._changed(StepState.OK, StepKind.MODEL, node_path, record.attempt)
+                self._accept(rebuilt)
+                return
+            attempt = record.attempt + 1
+            yield replies.supersedes(record.id, attempt, "owner_lost")
+        step_id = await context.begin(node_path, StepKind.MODEL, attempt)
+        yield self._changed(StepState.RUNNING, StepKind.MODEL, node_path, attempt)
+        context.open_reply = builder = ReplyBuilder(
+            run_tokens=context.total.tokens, run_cost_usd=context.total.cost_usd
+        )
+        try:
+            async with aclosing(gateway.stream(self._call(node_path, attempt))) as chunks:
+                async for chunk in chunks:
+                    for event in builder.take(chunk):
+                        yield event
+        except DatabaseDown:
+            raise  # the call can be made again once the database is back
+        except PlatformError:
+            await context.end_model(step_id, StepState.ERROR, builder.reply(is_partial=True))
+            raise
+        reply = builder.reply()
+        await context.end_model(step_id, StepState.OK, reply)
+        yield self._changed(StepState.OK, StepKind.MODEL, node_path, attempt)
+        self._accept(reply)
+
+    async def use(self, node_path: str, call: ToolUsePart) -> AsyncGenerator[frames.Event]:
+        """One tool call; its outcome is kept for the next turn.
+
+        A call that was running when its owner was lost runs again under its own key: reads
+        repeat, writes are looked up.
+        """
+        context = self._context
+        record = context.take_found(node_path)
+        if record is not None and record.outcome is not None:
+            self._keep(call, record.outcome)
+            context.bench.remember(record.outcome)
+            return
+        step_id = await context.begin(node_path, StepKind.TOOL, 1)
+        yield self._changed(StepState.RUNNING, StepKind.TOOL, node_path, 1)
+        outcome, duration_ms = await tools.invoke(call, context.bench, key=f"tool:{step_id}")
+        parts, is_truncated = replies.shown(outcome.text, MAX_TEXT)
+        yield frames.ToolReturned(
+            call_id=call.id,
+            tool=call.name,
+            parts=parts,
+            is_error=outcome.is_error,
+            is_truncated=is_truncated,
+            duration_ms=duration_ms,
+        )
+        await context.end_tool(step_id, outcome)
+        state = StepState.ERROR if outcome.is_error else StepState.OK
+        yield self._changed(state, StepKind.TOOL, node_path, 1)
+        self._keep(call, outcome)
+
+    def return_results(self) -> None:
+        """Hand the outcomes of a turn back to the model."""
+        message = Message(role="tool", parts=tuple(self._results))
+        self._messages.append(message)
+        self._context.returned(message)
+        self._results = []
+
+    async def _rebuilt(self, record: StepRecord) -> Reply | None:
+        """The whole answer from the journal, when only its row was missing; else close the step."""
+        context = self._context
+        if record.state != StepState.RUNNING:
+            return None
+        events = await context.durably(store.events_of_step, context.run.id, record.id)
+        journalled = replies.from_journal(events)
+        if not journalled.is_complete:
+            await context.interrupt(record.id, journalled.reply)
+            return None
+        await context.end_model(record.id, StepState.OK, journalled.reply)
+        return journalled.reply
+
+    def _call(self, node_path: str, attempt: int) -> Call:
+        run = self._context.run
+        return Call(
+            request_id=call_id(run.id, node_path, attempt),
+            context=self._context.call_context(self._step.agent_id),
+            model=self._context.run.request.model or self._alias,
+            messages=tuple(self._messages),
+            system=self._prompt.system,
+            tools=self._offered,
+            deadline_s=CALL_DEADLINE_S,
+        )
+
+    def _accept(self, reply: Reply) -> None:
+        self._messages.append(reply.message)
+        self._context.said(reply)
+        self.calls = [part for part in reply.message.parts if isinstance(part, ToolUsePart)]
+
+    def _keep(self, call: ToolUsePart, outcome: ToolOutcome) -> None:
+        self._results.append(
+            ToolResultPart(
+                tool_use_id=call.id, name=call.name, text=outcome.text, is_error=outcome.is_error
+            )
+        )
+
+    def _changed(
+        self, state: StepState, kind: StepKind, node_path: str, attempt: int
+    ) -> frames.StepChanged:
+        return frames.StepChanged(
+            state=state,
+            kind=kind,
+            agent=self._step.agent_id,
+            node_path=node_path,
+            attempt=attempt,
+        )
+
+
+def call_id(run_id: UUID, node_path: str, attempt: int, number: int = 1) -> UUID:
+    """The request id of a paid call: the same call of the same attempt is never charged twice."""
+    return ids.derived(run_id, node_path, attempt, number)

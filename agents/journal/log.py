@@ -1,0 +1,77 @@
+"""One run's journal in the hands of its owner: sequence numbers, and what is not yet stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+from agents import frames
+from agents.journal import entries
+from agents.journal.entries import Entry
+
+
+class RunLog:
+    """Appends of the owner of `fence`. Belongs to the event loop of its writer.
+
+    A piece of text that nobody has seen yet grows instead of becoming one row per token.
+    """
+
+    def __init__(
+        self, *, run_id: UUID, fence: int, last_seq: int, wake: Callable[[bool], None]
+    ) -> None:
+        self.run_id = run_id
+        self.fence = fence
+        self.seq = last_seq
+        self.is_stale = False
+        self.is_storing = False
+        self.fresh: list[Entry] = []
+        self.unsaved: list[Entry] = []
+        self.watchers: frozenset[bytes] = frozenset()
+        self._wake = wake
+        self._open: tuple[frames.Event, UUID | None] | None = None
+
+    def append(self, events: Iterable[frames.Event], *, step_id: UUID | None = None) -> None:
+        """Give each event its place; they are sent within milliseconds and stored soon after."""
+        for event in events:
+            for piece in entries.split(event):
+                if not self._grown(piece, step_id):
+                    self._add(piece, step_id)
+            self._wake(event.is_urgent)
+
+    def adopt(self, old: Iterable[Entry]) -> None:
+        """Take over what the former owner left in the tail: to be stored, already sent."""
+        for entry in old:
+            self.unsaved.append(entry)
+            self.seq = entry.seq
+
+    def take_fresh(self) -> list[Entry]:
+        """What the tail has not had yet; from now on it does not change."""
+        self._open = None
+        taken, self.fresh = self.fresh, []
+        return taken
+
+    def take_unsaved(self) -> list[Entry]:
+        """What the database has not had yet; from now on it does not change."""
+        self._open = None
+        taken, self.unsaved = self.unsaved, []
+        return taken
+
+    def _grown(self, event: frames.Event, step_id: UUID | None) -> bool:
+        """Whether the event could be joined to the last entry, which nobody has seen."""
+        if self._open is None or self._open[1] != step_id:
+            return False
+        whole = entries.joined(self._open[0], event)
+        if whole is None:
+            return False
+        self.unsaved[-1].body = frames.encode(whole)
+        self._open = (whole, step_id)
+        return True
+
+    def _add(self, event: frames.Event, step_id: UUID | None) -> None:
+        self.seq += 1
+        entry = entries.made(
+            event, run_id=self.run_id, seq=self.seq, fence=self.fence, step_id=step_id
+        )
+        self.fresh.append(entry)
+        self.unsaved.append(entry)
+        self._open = (event, step_id)
