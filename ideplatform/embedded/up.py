@@ -129,24 +129,30 @@ class Up:
         web = platform_parts.web(self.options, env, self._ports, fd=listener.fileno())
         made = await self._prepare_database_and_start(web, env, owner_url)
         await self._until_ready()
-        self._welcome(made)
+        self._welcome(made or [])
         await self.supervisor.start(platform_parts.workers(self.options, env, self._ports))
+        if made is None:
+            await self._fill(env)
 
     async def _prepare_database_and_start(
         self, web: list[ChildSpec], env: dict[str, str], owner_url: str
-    ) -> list[SignIn]:
-        """Migrate, seed, start web; at once where an earlier start has done the first two."""
+    ) -> list[SignIn] | None:
+        """Migrate, fill, start web; the demo users it made.
+
+        Where an earlier start has done the first two, web starts at once and the answer is None:
+        what a newer release would fill in can wait until everybody is served.
+        """
         database = demo_team.name_of(os.environ.get("DATABASE_URL"))
         mark = schema_mark.current(platform_parts.PROJECT_ROOT, database)
         known = demo_team.known(self.data_dir, database)
         is_seeded = known is not None or not self.options.seed
         if schema_mark.is_known(self.data_dir, mark) and is_seeded:
             await asyncio.gather(self._migrate(env, owner_url), self.supervisor.start(web))
-            return []
+            return None
         await self._migrate(env, owner_url)
         schema_mark.remember(self.data_dir, mark)
-        seed = asyncio.sleep(0, []) if is_seeded else self._seed(env, database)
-        made, _ = await asyncio.gather(seed, self.supervisor.start(web))
+        fill = self._fill(env) if is_seeded else self._seed(env, database)
+        made, _ = await asyncio.gather(fill, self.supervisor.start(web))
         return made
 
     async def _start_stores(self) -> tuple[str, str, str]:
@@ -186,6 +192,13 @@ class Up:
             await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATION_LOCK])
             await jobs.run(spec, self.output.stream("migrate"))
+
+    async def _fill(self, env: dict[str, str]) -> list[SignIn]:
+        """Prices, models, aliases and the platform's accounts; nobody who could sign in."""
+        await jobs.run(
+            platform_parts.job("prepare", ("prepare",), env), self.output.stream("prepare")
+        )
+        return []
 
     async def _seed(self, env: dict[str, str], database: str) -> list[SignIn]:
         """Make the demo team; its users."""
