@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 
 from accounts.models import User
 from accounts.services import authentication, sessions
-from accounts.services.authentication import SESSION_ID, Credential, Source
+from accounts.services.authentication import SESSION_ID
 from accounts.types import SessionKind
 from ideplatform.kit import peers
 from ideplatform.kit.errors import Unauthenticated
@@ -40,9 +40,8 @@ def _bind(request: HttpRequest) -> None:
     if SESSION_ID not in request.session:
         _begin(request, ip)
         return
-    cookie = Credential(source=Source.COOKIE, text=request.session.session_key or "")
     try:
-        authentication.verify(cookie, ip=ip)
+        authentication.of_browser(request.session.session_key or "", ip=ip)
     except Unauthenticated:
         logout(request)
 

@@ -51,6 +51,8 @@ app.conf.update(
     timezone="UTC",
     # Every job is idempotent, so two beats do no harm. Units: seconds.
     beat_schedule={
+        "accounts-sweep": {"task": "accounts.tasks.sweep", "schedule": 600.0},
+        "accounts-extend-audit": {"task": "accounts.tasks.extend_audit", "schedule": 86_400.0},
         "workspaces-resume-imports": {
             "task": "workspaces.tasks.resume_imports",
             "schedule": 60.0,

@@ -116,6 +116,11 @@ def of_session(*, user_id: UUID, session_id: UUID, ip: str) -> Actor:
     return principals.at_address(_read_session(user_id, session_id).actor, ip)
 
 
+def of_browser(session_key: str, *, ip: str) -> Actor:
+    """The actor of a Django session (admin, workbench); raises Unauthenticated."""
+    return verify(Credential(source=Source.COOKIE, text=session_key), ip=ip)
+
+
 def refuse_in_url(query: str, *, ip: str) -> None:
     """Refuse a credential of ours in a query string; a key found there is revoked, all is audited.
 

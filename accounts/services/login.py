@@ -8,7 +8,6 @@ An unknown account is limited, and pays the hash, exactly like a known one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from django.contrib.auth import hashers
 from django.db import transaction
@@ -20,8 +19,6 @@ from accounts.services import audit, passwords, sessions
 from accounts.services.sessions import TokenPair
 from ideplatform.kit import crypto, throttle
 from ideplatform.kit.errors import TooManyRequests
-
-KNOWN_FOR = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +69,7 @@ def _take_everywhere(account: str, user: User | None, ip: str) -> throttle.Taken
 
 def _is_known(user: User, ip: str) -> bool:
     """Whether the owner signed in from this address in the last 90 days."""
-    recent = RefreshSession.objects.filter(user=user, created_at__gte=Now() - KNOWN_FOR)
+    recent = RefreshSession.objects.filter(user=user, created_at__gte=Now() - sessions.REMEMBERED)
     return bool(ip) and recent.filter(ip=ip).exists()
 
 

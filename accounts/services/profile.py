@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -52,12 +50,13 @@ def delete(*, actor: Actor, password: crypto.Secret) -> None:
 
 
 @transaction.atomic
-def deactivate(*, user: User, operator_id: UUID, ip: str) -> None:
+def deactivate(*, actor: Actor, user: User) -> None:
     """Operators: nobody signs in to the account any more, and whoever is in is out."""
     User.objects.filter(pk=user.pk).update(is_active=False)
     sessions.revoke_all(user_id=user.pk, reason="deactivated")
+    api_keys.revoke_all(user_id=user.pk)
     feed.announce(user_id=user.pk)
-    audit.record(action="user.deactivated", actor_id=operator_id, target=user.pk, ip=ip)
+    audit.record(action="user.deactivated", actor=actor, target=user.pk)
 
 
 def _empty(user: User) -> None:

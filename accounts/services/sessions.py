@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts.errors import SessionExpired, SessionRevoked
@@ -23,6 +23,7 @@ from ideplatform.kit.errors import NotFound, PlatformError
 
 GRACE = timedelta(seconds=10)
 SEEN_EVERY = timedelta(minutes=1)
+REMEMBERED = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +180,17 @@ def _end(sessions: QuerySet[RefreshSession], *, reason: str) -> int:
     for session_id in ids:
         feed.announce(session_id=session_id)
     return len(ids)
+
+
+def prune() -> int:
+    """Forget sessions that ended 90 days ago; returns how many.
+
+    Until then they say from where the account's owner signs in (`login`).
+    """
+    long_ago = Now() - REMEMBERED
+    over = Q(expires_at__lt=long_ago) | Q(revoked_at__lt=long_ago)
+    count, _ = RefreshSession.objects.filter(over).delete()
+    return count
 
 
 def seen(session: RefreshSession) -> None:
