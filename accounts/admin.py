@@ -26,7 +26,7 @@ from ideplatform.kit import accounting, peers
 from ideplatform.kit.errors import Forbidden
 
 
-class ReadOnly(admin.ModelAdmin[Any]):
+class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
     """No adding, changing or deleting."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
