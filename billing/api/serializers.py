@@ -11,7 +11,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from billing.models import UsageEvent
-from billing.selectors.summary import GROUPS, TIMES, Group, Point, Summary, Totals
+from billing.selectors.summaries import GROUPS, TIMES, Group, Point, Summary, Totals
 from billing.types import BillingMode, Outcome, Source, UsageFilters
 from billing.windows import Window, between, of_period, this_month, zone_of
 from ideplatform.kit import clock, money, paging

@@ -41,14 +41,14 @@ class Summary(APIView):
 
     def get(self, request: Request) -> Response:
         asked = serializers.query(serializers.SummaryForm, request)
-        summary = selectors.summarise(
+        found = selectors.summary(
             actor_of(request),
             serializers.window(asked),
             filters=serializers.filters(asked),
             group_by=serializers.group_by(asked),
             compares="compare" in asked,
         )
-        return Response(serializers.summary(summary))
+        return Response(serializers.summary(found))
 
 
 def _csv(request: Request, filters: UsageFilters) -> StreamingHttpResponse:

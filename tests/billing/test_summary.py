@@ -11,8 +11,8 @@ import pytest
 
 from billing.errors import QueryTooBroad
 from billing.models import UsageEvent
-from billing.selectors import summarise
-from billing.selectors.summary import Totals
+from billing.selectors import summary
+from billing.selectors.summaries import Totals
 from billing.services import usage
 from billing.types import BillingMode, UsageFilters
 from billing.windows import before, between, of_period, zone_of
@@ -120,7 +120,7 @@ def test_random_summaries_equal_a_loop_over_the_rows(owner, seed):
             "hour" if name == "day" and window.length.days < 50 and dice.random() < 0.5 else name
             for name in names
         ]
-        found = summarise(an_actor(owner), window, group_by=names, compares=True)
+        found = summary(an_actor(owner), window, group_by=names, compares=True)
         meant = within(rows, window)
         assert found.totals == added(meant)
         assert found.previous == added(within(rows, before(window)))
@@ -136,7 +136,7 @@ def test_random_summaries_equal_a_loop_over_the_rows(owner, seed):
 
 
 def test_an_empty_window_adds_up_to_zero(owner):
-    found = summarise(an_actor(owner), of_period("day:2026-01-01", zone_of("UTC")), compares=True)
+    found = summary(an_actor(owner), of_period("day:2026-01-01", zone_of("UTC")), compares=True)
     assert (found.totals, found.previous, found.groups) == (Totals(), Totals(), ())
     assert len(found.series) == 24
 
@@ -144,8 +144,8 @@ def test_an_empty_window_adds_up_to_zero(owner):
 def test_who_sees_nothing_gets_zeros(owner):
     usage.settle(a_call(owner.personal_organization, user_id=owner.pk))
     window = of_period("month:2026-11", zone_of("UTC"))
-    assert summarise(an_actor(a_user()), window).totals == Totals()
-    assert summarise(an_actor(owner), window).totals.requests == 1
+    assert summary(an_actor(a_user()), window).totals == Totals()
+    assert summary(an_actor(owner), window).totals.requests == 1
 
 
 def test_filters_narrow_the_summary(owner):
@@ -154,7 +154,7 @@ def test_filters_narrow_the_summary(owner):
         [a_call(organization, agent_id="a"), a_call(organization, agent_id="b", status=500)]
     )
     window = of_period("month:2026-11", zone_of("UTC"))
-    found = summarise(an_actor(owner), window, filters=UsageFilters(agent_id="b"))
+    found = summary(an_actor(owner), window, filters=UsageFilters(agent_id="b"))
     assert found.totals.requests == 1
 
 
@@ -165,7 +165,7 @@ def test_the_dearest_group_comes_first(owner):
         [a_call(organization, agent_id=a, tokens=tokens(input=n)) for a, n in counts.items()]
     )
     window = of_period("month:2026-11", zone_of("UTC"))
-    found = summarise(an_actor(owner), window, group_by=["agent"])
+    found = summary(an_actor(owner), window, group_by=["agent"])
     assert [group.key for group in found.groups] == [
         (("agent", "b"),),
         (("agent", "c"),),
@@ -177,7 +177,7 @@ def test_a_million_tiny_costs_would_not_vanish_in_the_sum(owner):
     """NUMERIC adds what DECIMAL(10,6) would have stored as zero."""
     call = {"requested_model": "sim-embed", "served_model": "", "tokens": tokens(embedding=1)}
     usage.settle_many([a_call(owner.personal_organization, **call) for _ in range(500)])
-    found = summarise(an_actor(owner), of_period("month:2026-11", zone_of("UTC")))
+    found = summary(an_actor(owner), of_period("month:2026-11", zone_of("UTC")))
     assert found.totals.estimated_cost == 500 * usd("0.00000002")
 
 
@@ -185,13 +185,13 @@ def test_too_many_groups_are_refused(owner):
     calls = [a_call(owner.personal_organization, agent_id=str(n)) for n in range(12)]
     usage.settle_many(calls)
     window = of_period("month:2026-11", zone_of("UTC"))
-    assert len(summarise(an_actor(owner), window, group_by=["agent"], most_groups=12).groups) == 12
+    assert len(summary(an_actor(owner), window, group_by=["agent"], most_groups=12).groups) == 12
     with pytest.raises(QueryTooBroad):
-        summarise(an_actor(owner), window, group_by=["agent"], most_groups=11)
+        summary(an_actor(owner), window, group_by=["agent"], most_groups=11)
 
 
 def test_organizations_do_not_see_each_other(owner):
     other = an_organization(a_user())
     usage.settle_many([a_call(other), a_call(owner.personal_organization)])
-    found = summarise(an_actor(owner), between(NOON, NOON + timedelta(1), zone_of("UTC")))
+    found = summary(an_actor(owner), between(NOON, NOON + timedelta(1), zone_of("UTC")))
     assert found.totals.requests == 1

@@ -82,7 +82,7 @@ class Summary:
     as_of: datetime
 
 
-def summarise(
+def summary(
     actor: Actor,
     window: Window,
     *,
