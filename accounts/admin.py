@@ -113,7 +113,10 @@ class AuditEventAdmin(ReadOnly):
     list_filter = ("outcome",)
     search_fields = ("action", "target")
     ordering = ("-at",)
-    list_display_links = None  # a composite key has no page of its own
+    fields = (
+        "id", "at", "action", "outcome", "actor_id", "session_id", "organization_id",
+        "workspace_id", "target", "ip", "details", "request_id",
+    )  # fmt: skip
 
 
 def _actor(request: HttpRequest) -> Actor:

@@ -272,10 +272,12 @@ class SecretRecord(models.Model):
 
 
 class AuditEvent(models.Model):
-    """What was done, by whom, to what. Append-only by trigger, partitioned by month."""
+    """What was done, by whom, to what. Append-only by trigger, partitioned by month.
 
-    pk = models.CompositePrimaryKey("id", "at")
-    id = models.UUIDField(default=ids.new, editable=False)
+    The table's key is (id, at), as partitions demand; Django names rows by the id alone.
+    """
+
+    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
     at = models.DateTimeField(db_default=Now())
     organization_id = models.UUIDField(null=True)
     workspace_id = models.UUIDField(null=True)

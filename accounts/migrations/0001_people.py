@@ -22,8 +22,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='AuditEvent',
             fields=[
-                ('pk', models.CompositePrimaryKey('id', 'at', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('id', models.UUIDField(default=ideplatform.kit.ids.new, editable=False)),
+                ('id', models.UUIDField(default=ideplatform.kit.ids.new, editable=False, primary_key=True, serialize=False)),
                 ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('organization_id', models.UUIDField(null=True)),
                 ('workspace_id', models.UUIDField(null=True)),
