@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -18,7 +18,7 @@ from ideplatform.kit import ids
 from workspaces.models import Blob, BlobChunk, FileVersionRow
 
 CHUNK_BYTES: Final = 1024 * 1024
-_ROWS_AT_ONCE: Final = 4
+_STATEMENT_BYTES: Final = 4 * CHUNK_BYTES
 _SWEEP_BATCH: Final = 500
 
 
@@ -36,19 +36,44 @@ def digest(content: bytes) -> str:
 
 
 def put(*, organization_id: UUID, content: bytes, sha256: str) -> Stored:
-    """Keep the content in the caller's transaction; present content is only touched.
+    """Keep one content; see `put_many`."""
+    return put_many(organization_id=organization_id, contents={sha256: content})[sha256]
 
-    Touching locks the blob until the caller commits, so the sweep cannot take it meanwhile.
+
+def put_many(*, organization_id: UUID, contents: Mapping[str, bytes]) -> dict[str, Stored]:
+    """Keep contents by digest in the caller's transaction; present ones are only touched.
+
+    Touching locks a blob until the caller commits, so the sweep cannot take it meanwhile. Locks
+    are taken in the order of the digests: two callers that meet cannot deadlock.
     """
-    known = Blob.objects.filter(organization_id=organization_id, sha256=sha256)
-    while True:
-        if known.update(touched_at=Now()):
-            return Stored(id=known.values_list("pk", flat=True).get(), added_bytes=0)
-        blob = Blob(id=ids.new(), organization_id=organization_id, sha256=sha256, size=len(content))
-        Blob.objects.bulk_create([blob], ignore_conflicts=True)
-        if known.filter(pk=blob.pk).exists():
-            _put_chunks(blob, content)
-            return Stored(id=blob.pk, added_bytes=len(content))
+    stored: dict[str, Stored] = {}
+    while missing := sorted(contents.keys() - stored.keys()):
+        stored |= _touched(organization_id, missing)
+        new = [
+            Blob(id=ids.new(), organization_id=organization_id, sha256=sha256, size=len(content))
+            for sha256 in missing
+            if sha256 not in stored
+            for content in [contents[sha256]]
+        ]
+        stored |= _added(new, contents)
+    return stored
+
+
+def _touched(organization_id: UUID, digests: list[str]) -> dict[str, Stored]:
+    known = Blob.objects.filter(organization_id=organization_id, sha256__in=digests)
+    locked = dict(known.order_by("sha256").select_for_update().values_list("pk", "sha256"))
+    Blob.objects.filter(pk__in=locked).update(touched_at=Now())
+    return {sha256: Stored(id=pk, added_bytes=0) for pk, sha256 in locked.items()}
+
+
+def _added(new: list[Blob], contents: Mapping[str, bytes]) -> dict[str, Stored]:
+    """Insert what nobody else has inserted meanwhile; theirs are left for another look."""
+    Blob.objects.bulk_create(new, ignore_conflicts=True)
+    ours = set(Blob.objects.filter(pk__in=[b.pk for b in new]).values_list("pk", flat=True))
+    inserted = [blob for blob in new if blob.pk in ours]
+    for rows in _chunk_batches(inserted, contents):
+        BlobChunk.objects.bulk_create(rows)
+    return {blob.sha256: Stored(id=blob.pk, added_bytes=blob.size) for blob in inserted}
 
 
 def content(blob_id: UUID) -> bytes:
@@ -107,10 +132,17 @@ def _delete_unused(locked: list[Blob]) -> dict[UUID, int]:
     return dict(freed)
 
 
-def _put_chunks(blob: Blob, content: bytes) -> None:
-    starts = range(0, len(content), CHUNK_BYTES)
-    rows = (
-        BlobChunk(blob=blob, no=no, data=content[start : start + CHUNK_BYTES])
-        for no, start in enumerate(starts)
-    )
-    BlobChunk.objects.bulk_create(rows, batch_size=_ROWS_AT_ONCE)
+def _chunk_batches(blobs: list[Blob], contents: Mapping[str, bytes]) -> Iterator[list[BlobChunk]]:
+    """The blobs' rows, some megabytes to a statement."""
+    batch: list[BlobChunk] = []
+    size = 0
+    for blob in blobs:
+        for start in range(0, blob.size, CHUNK_BYTES):
+            data = contents[blob.sha256][start : start + CHUNK_BYTES]
+            batch.append(BlobChunk(blob=blob, no=start // CHUNK_BYTES, data=data))
+            size += len(data)
+            if size >= _STATEMENT_BYTES:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch

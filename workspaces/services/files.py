@@ -109,12 +109,8 @@ def write_bytes(
     if merged is not None:
         return merged
     sha256 = blobs.digest(content)
-    key = idempotency_key and write_keys.of(
-        workspace_id=workspace_id,
-        user_id=actor.user_id,
-        key=idempotency_key,
-        parts=("write", place.path, sha256, base_version),
-    )
+    parts = ("write", place.path, sha256, base_version)
+    key = write_keys.of(workspace_id, actor.user_id, idempotency_key, parts)
     with storage.writing():
         nodes.lock(workspace_id)
         row = write_keys.made(key) if key else None

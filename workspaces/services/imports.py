@@ -6,8 +6,7 @@ the end makes nodes, versions and facts. A refusal before it leaves nothing behi
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -35,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 MIB: Final = 1024 * 1024
 _BATCH_BYTES: Final = 16 * MIB
-_BATCH_FILES: Final = 1_000
+_BATCH_FILES: Final = 500
 _SHOWN: Final = 200
 _INSPECT: Final = "workspaces.children.unzipping:inspect"
 _INFLATE: Final = "workspaces.children.unzipping:inflate"
@@ -164,33 +163,28 @@ def _batches(files: list[tuple[Place, Entry]]) -> Iterator[list[tuple[Place, Ent
 def _stage(
     ref: WorkspaceRef, archive: bytes, batch: list[tuple[Place, Entry]], staging: _Staging
 ) -> None:
-    """Store a batch's contents in one transaction, blobs in the order of their digests."""
+    """Store a batch's contents in one transaction."""
     contents = _inflated(archive, batch)
-    found = [
-        (blobs.digest(content), place, content)
-        for (place, _), content in zip(batch, contents, strict=True)
-    ]
-    found.sort(key=operator.itemgetter(0))
+    by_digest = {blobs.digest(content): content for content in contents}
     with storage.writing():
-        stored = [
-            _put(ref.organization_id, sha256, place, content) for sha256, place, content in found
-        ]
-        added = sum(new.added_bytes for _, new in stored)
+        stored = blobs.put_many(organization_id=ref.organization_id, contents=by_digest)
+        added = sum(new.added_bytes for new in stored.values())
         quotas.charge_organization(organization_id=ref.organization_id, size=added)
-    staging.files += [staged for staged, _ in stored]
-    staging.new_blobs += [new.id for _, new in stored if new.added_bytes]
+    staging.new_blobs += [new.id for new in stored.values() if new.added_bytes]
+    staging.files += [
+        _staged(place, content, stored) for (place, _), content in zip(batch, contents, strict=True)
+    ]
 
 
-def _put(organization_id: UUID, sha256: str, place: Place, content: bytes) -> tuple[Staged, Stored]:
-    stored = blobs.put(organization_id=organization_id, content=content, sha256=sha256)
-    staged = Staged(
+def _staged(place: Place, content: bytes, stored: Mapping[str, Stored]) -> Staged:
+    sha256 = blobs.digest(content)
+    return Staged(
         place=place,
         sha256=sha256,
         size=len(content),
         profile=texts.profile(content),
-        blob_id=stored.id,
+        blob_id=stored[sha256].id,
     )
-    return staged, stored
 
 
 def _inflated(archive: bytes, batch: list[tuple[Place, Entry]]) -> list[bytes]:

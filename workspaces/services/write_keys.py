@@ -27,8 +27,12 @@ class WriteKey:
     fingerprint: bytes
 
 
-def of(*, workspace_id: UUID, user_id: UUID, key: str, parts: tuple[object, ...]) -> WriteKey:
-    """The key of a request; raises InvalidInput when it is empty or too long."""
+def of(
+    workspace_id: UUID, user_id: UUID, key: str | None, parts: tuple[object, ...]
+) -> WriteKey | None:
+    """The key of a request made of `parts`, None without one; InvalidInput when it is unusable."""
+    if key is None:
+        return None
     if not 0 < len(key) <= MAX_LENGTH or not key.isprintable():
         detail = f"1 to {MAX_LENGTH} printable characters"
         raise InvalidInput(errors=[Pointer(pointer="/Idempotency-Key", detail=detail)])
