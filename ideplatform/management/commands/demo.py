@@ -72,7 +72,7 @@ class Command(BaseCommand):
             job = await client.call("GET", f"{files}/import/{job['id']}")
         if job["state"] == "failed":
             raise Refused(job["problem"])
-        self.stdout.write(f"imported {job['file_count']} files from {folder}")
+        self.stdout.write(f"imported {job['files_written']} files from {folder}")
 
     async def _stream(self, client: Client, workspace_id: str, prompt: str, agent: str) -> None:
         start = {
