@@ -295,7 +295,7 @@ class ProviderCall(models.Model):
     state = models.CharField(
         max_length=10, choices=choices(CallState), default=CallState.DISPATCHED
     )
-    provider = models.ForeignKey(Provider, models.PROTECT, related_name="+")
+    provider_id = models.UUIDField()
     provider_type = models.CharField(max_length=50)
     billing_mode = models.CharField(max_length=10)
     operation = models.CharField(max_length=10, choices=choices(Operation))

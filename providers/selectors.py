@@ -8,7 +8,6 @@ from django.db.models import Q, QuerySet
 
 from accounts import selectors as people
 from accounts.types import ORGANIZATION_PERMISSIONS, Actor, Permission
-from ideplatform.kit.errors import NotFound
 from providers.models import ModelAlias, Provider, ProviderHealth, ProviderModel
 from providers.types import ProviderScope
 from workspaces import selectors as workspaces
@@ -31,19 +30,6 @@ def aliases_of(actor: Actor) -> QuerySet[ModelAlias]:
 def models_of(actor: Actor) -> QuerySet[ProviderModel]:
     """The models of the accounts that the actor may use."""
     return ProviderModel.objects.filter(provider__in=providers_of(actor)).select_related("provider")
-
-
-def alias(actor: Actor, name: str, *, scope: ProviderScope, home: UUID | None) -> ModelAlias:
-    """The alias of a name in one scope; raises NotFound."""
-    rows = aliases_of(actor).filter(name=name, scope=scope)
-    if scope is ProviderScope.WORKSPACE and home is not None:
-        rows = rows.filter(workspace_id=home)
-    elif scope is ProviderScope.ORGANIZATION and home is not None:
-        rows = rows.filter(organization_id=home)
-    found = rows.first()
-    if found is None:
-        raise NotFound
-    return found
 
 
 def known(provider_id: UUID) -> Provider | None:

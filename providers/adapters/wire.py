@@ -76,7 +76,16 @@ _BY_CODE: Final[dict[str, type[VendorError]]] = {
     "failed_precondition": CallRefused,
 }
 # These types say less than the status that comes with them.
-_VAGUE: Final = frozenset({"invalid_request_error", "invalid_argument", "failed_precondition"})
+_VAGUE: Final = frozenset(
+    {
+        "invalid_request_error",
+        "invalid_argument",
+        "failed_precondition",
+        "server_error",
+        "api_error",
+        "internal",
+    }
+)
 
 
 @asynccontextmanager
@@ -152,19 +161,16 @@ def failure(
     status: int, codes: tuple[str, ...], *, retry_after_s: int | None = None
 ) -> VendorError:
     """Our error for a vendor's status (0 inside a stream) and its codes, finest first."""
-    by_code = [_BY_CODE[code.lower()] for code in codes if code.lower() in _BY_CODE]
-    precise = [
-        _BY_CODE[code.lower()]
-        for code in codes
-        if code.lower() in _BY_CODE and code.lower() not in _VAGUE
-    ]
-    fallback = VendorBroken if status >= 500 or not status else CallRefused
+    words = [code.lower() for code in codes if code.lower() in _BY_CODE]
+    precise = [word for word in words if word not in _VAGUE]
     if precise:
-        found = precise[0]
+        found = _BY_CODE[precise[0]]
     elif status in _BY_STATUS:
         found = _BY_STATUS[status]
+    elif words and status < 500:
+        found = _BY_CODE[words[0]]
     else:
-        found = by_code[0] if by_code and status < 500 else fallback
+        found = VendorBroken if status >= 500 or not status else CallRefused
     error = found(retry_after_s=retry_after_s)
     error.vendor_status = status
     return error

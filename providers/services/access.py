@@ -11,8 +11,8 @@ from accounts.types import Actor, Permission
 from ideplatform.kit import accounting
 from ideplatform.kit.errors import InvalidInput, NotFound, Pointer
 from providers import selectors
-from providers.models import ModelAlias, Provider
-from providers.types import ProviderScope
+from providers.models import Provider
+from providers.types import CallContext, ProviderScope
 from workspaces.services import access as workspace_access
 
 
@@ -58,9 +58,21 @@ def manage_scope(
     return home
 
 
-def manage_alias(actor: Actor, alias: ModelAlias) -> None:
-    """Raises NotFound, Forbidden unless the actor may change the alias."""
-    _judge(actor, _home(alias), owner_id=alias.owner_id, permission=Permission.PROVIDER_MANAGE)
+def context(actor: Actor, workspace_id: UUID | None) -> CallContext:
+    """For whom names are resolved: the actor, in a workspace they work in, else at home.
+
+    Raises NotFound, Forbidden.
+    """
+    organization_id = people.personal_organization_id(actor)
+    if workspace_id is not None:
+        ref = workspace_access.workspace(actor, workspace_id, Permission.PROVIDER_USE)
+        organization_id = ref.organization_id
+    return CallContext(
+        user_id=actor.user_id,
+        organization_id=organization_id,
+        workspace_id=workspace_id,
+        api_key_id=actor.api_key_id,
+    )
 
 
 def _reached(actor: Actor, provider_id: UUID, permission: Permission) -> Provider:
@@ -90,7 +102,7 @@ def _judge(actor: Actor, home: Home, *, owner_id: UUID | None, permission: Permi
             access.authorise_platform(actor)
 
 
-def _home(row: Provider | ModelAlias) -> Home:
+def _home(row: Provider) -> Home:
     return Home(
         scope=ProviderScope(row.scope),
         organization_id=row.organization_id,

@@ -12,9 +12,8 @@ from django.db import transaction
 
 from accounts.services import audit
 from accounts.types import Actor
-from ideplatform.kit.errors import InvalidInput, Pointer
+from ideplatform.kit.errors import InvalidInput, NotFound, Pointer
 from providers.models import AliasTarget, ModelAlias
-from providers.services import access
 from providers.services.access import Home
 from providers.types import ProviderScope
 
@@ -75,17 +74,29 @@ def put(*, actor: Actor, name: str, home: Home, content: Content) -> ModelAlias:
 
 
 @transaction.atomic
-def remove(*, actor: Actor, alias: ModelAlias) -> None:
-    """Forget an alias; the next scope's alias of that name, if any, answers again."""
-    access.manage_alias(actor, alias)
+def remove(*, actor: Actor, name: str, home: Home) -> None:
+    """Forget an alias of a scope that the actor may manage; the next scope's answers again.
+
+    `home` comes from `access.manage_scope`. Raises NotFound.
+    """
+    rows = ModelAlias.objects.filter(name=name, scope=home.scope)
+    if home.organization_id is not None:
+        rows = rows.filter(organization_id=home.organization_id)
+    if home.workspace_id is not None:
+        rows = rows.filter(workspace_id=home.workspace_id)
+    if home.scope is ProviderScope.USER:
+        rows = rows.filter(owner_id=actor.user_id)
+    alias = rows.first()
+    if alias is None:
+        raise NotFound
+    alias.delete()
     audit.record(
         action="alias.removed",
         actor=actor,
-        organization_id=alias.organization_id,
-        workspace_id=alias.workspace_id,
-        target=alias.name,
+        organization_id=home.organization_id,
+        workspace_id=home.workspace_id,
+        target=name,
     )
-    alias.delete()
 
 
 @transaction.atomic

@@ -6,7 +6,7 @@ priority). Candidates that are not ready are skipped, each with a reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -52,6 +52,9 @@ class Need:
     operation: Operation = Operation.CHAT
     capabilities: frozenset[Capability] = frozenset()
     input_tokens: int = 0
+
+
+ANYTHING: Final = Need()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,23 +112,21 @@ def need_of(call: Call | EmbedCall) -> Need:
 
 def resolve(name: str, context: CallContext, need: Need) -> list[Candidate]:
     """Everything the name stands for in this context, ready or not; empty when nothing."""
-    book = _Accounts(context)
+    accounts = Accounts(context)
     alias = nearest_alias(name, context)
     if alias is None:
-        return book.candidates(name, need)
-    if alias.selected_model:
-        refs = [alias.selected_model]
-    else:
-        refs = [target.model_ref for target in alias.targets.order_by("position")]
-    return [
-        candidate for ref in refs for candidate in book.candidates(ref, need) or [_unknown(ref)]
-    ]
+        return accounts.candidates([name], need)
+    return accounts.behind(alias, need)
 
 
 def nearest_alias(name: str, context: CallContext) -> ModelAlias | None:
     """The alias of that name in the nearest scope of the context."""
     found = {alias.scope: alias for alias in ModelAlias.objects.filter(visible(context), name=name)}
     return next((found[scope] for scope in NEAREST if scope in found), None)
+
+
+def _unknown(ref: str) -> Candidate:
+    return Candidate(model_ref=ref, provider_id=None, model=ref, reason="not_offered")
 
 
 def visible(context: CallContext) -> Q:
@@ -139,47 +140,60 @@ def visible(context: CallContext) -> Q:
     return rows
 
 
-def _unknown(ref: str) -> Candidate:
-    return Candidate(model_ref=ref, provider_id=None, model=ref, reason="not_offered")
-
-
-class _Accounts:
+class Accounts:
     """The accounts of a context, read once for a plan."""
 
     def __init__(self, context: CallContext) -> None:
         rows = Provider.objects.filter(visible(context), deleted_at__isnull=True)
         nearness = {scope: place for place, scope in enumerate(NEAREST)}
-        self.providers = sorted(
+        self._providers = sorted(
             rows, key=lambda row: (nearness[ProviderScope(row.scope)], -row.priority, row.pk)
         )
-        self.standings = health.standings(row.pk for row in self.providers)
-        self.prices = prices.current()
-        self.now = clock.now()
+        self._standings = health.standings(row.pk for row in self._providers)
+        self._prices = prices.current()
+        self._now = clock.now()
 
-    def candidates(self, ref: str, need: Need) -> list[Candidate]:
+    def behind(self, alias: ModelAlias, need: Need = ANYTHING) -> list[Candidate]:
+        """What an alias leads to, in its order: the chosen model, else every target."""
+        if alias.selected_model:
+            refs = [alias.selected_model]
+        else:
+            refs = [target.model_ref for target in alias.targets.order_by("position")]
+        found = self.candidates(refs, need)
+        offered = {candidate.model_ref for candidate in found}
+        missing = [_unknown(ref) for ref in refs if ref not in offered]
+        return sorted(found + missing, key=lambda one: refs.index(one.model_ref))
+
+    def candidates(self, refs: Sequence[str], need: Need) -> list[Candidate]:
+        """The accounts behind some names, ready or not; none for a name that nobody offers."""
+        known = _Known(self._providers, refs)
+        return [
+            self._judged(ref, provider, model, known, need)
+            for ref in refs
+            for provider, model in self._offering(ref, known)
+        ]
+
+    def _offering(self, ref: str, known: _Known) -> list[tuple[Provider, str]]:
+        """`slug/model` names one account. A bare id means those of the nearest scope that offers
+        it: a person's own account never falls back to one that somebody else pays."""
         slug, slash, model = ref.partition("/")
-        named = [row for row in self.providers if row.slug == slug] if slash else []
+        named = [row for row in self._providers if slash and row.slug == slug]
         if named:
-            return [self._judged(ref, named[0], model, need)]
-        offers = self._offering(ref)
-        return [self._judged(ref, row, ref, need) for row in offers]
+            return [(named[0], model)]
+        found = [row for row in self._providers if known.is_offered(row, ref)]
+        return [(row, ref) for row in found if row.scope == found[0].scope]
 
-    def _offering(self, model: str) -> list[Provider]:
-        """The accounts of the nearest scope that offers the model: a person's own account never
-        falls back to one that somebody else pays."""
-        offering = set(
-            ProviderModel.objects.filter(
-                provider__in=self.providers, model_id=model, is_enabled=True
-            ).values_list("provider_id", flat=True)
+    def _judged(
+        self, ref: str, provider: Provider, model: str, known: _Known, need: Need
+    ) -> Candidate:
+        limits = known.limits(provider, model)
+        reason, is_trial = self._obstacle(
+            provider, known.offer(provider, model), limits, model, need
         )
-        found = [row for row in self.providers if row.pk in offering]
-        return [row for row in found if row.scope == found[0].scope]
-
-    def _judged(self, ref: str, provider: Provider, model: str, need: Need) -> Candidate:
-        offer = ProviderModel.objects.filter(provider=provider, model_id=model).first()
-        known = limits(provider, offer, model)
-        reason, is_trial = self._obstacle(provider, offer, model, known, need)
-        route = None if reason else _route(provider, model, known, is_trial=is_trial)
+        route = None
+        if not reason:
+            ratio = known.ratio(provider, model)
+            route = _route(provider, model, limits, ratio=ratio, is_trial=is_trial)
         return Candidate(
             model_ref=ref, provider_id=provider.pk, model=model, reason=reason, route=route
         )
@@ -188,8 +202,8 @@ class _Accounts:
         self,
         provider: Provider,
         offer: ProviderModel | None,
-        model: str,
         known: Limits,
+        model: str,
         need: Need,
     ) -> tuple[str, bool]:
         """Why the account cannot serve, or "" and whether the call would be a trial."""
@@ -202,45 +216,81 @@ class _Accounts:
             return "no_key", False
         if missing := _missing(known, need):
             return missing, False
-        if not _is_priced(self.prices, provider, model, need.operation, self.now):
+        if not _is_priced(self._prices, provider, model, need.operation, self._now):
             return "unpriced", False
         return self._ill(provider, model)
 
     def _ill(self, provider: Provider, model: str) -> tuple[str, bool]:
-        account = self.standings.get((provider.pk, health.KEY))
+        account = self._standings.get((provider.pk, health.KEY))
         if account is not None and account.state is HealthState.KEY_INVALID:
             return "key_invalid", False
         if account is not None and account.state is HealthState.COOLING_DOWN and not account.is_due:
             return "cooling_down", False
-        of_model: Standing | None = self.standings.get((provider.pk, model))
+        of_model: Standing | None = self._standings.get((provider.pk, model))
         if of_model is None or of_model.state is not HealthState.OPEN:
             return "", False
         return ("", True) if of_model.is_due else ("breaker_open", False)
 
 
-def limits(provider: Provider, offer: ProviderModel | None, model: str) -> Limits:
-    """What is known of an account's model."""
-    row = CatalogueModel.objects.filter(provider_type=provider.type, model_id=model).first()
-    known = (
-        Limits(
-            context_tokens=row.context_tokens,
-            max_output_tokens=row.max_output_tokens,
-            capabilities=None if row.capabilities is None else frozenset(row.capabilities),
+class _Known:
+    """What the tables say of the models behind some names, in three queries."""
+
+    def __init__(self, providers: Iterable[Provider], refs: Iterable[str]) -> None:
+        names = {name for ref in refs for name in (ref, ref.partition("/")[2])}
+        kinds = {row.type for row in providers}
+        offers = ProviderModel.objects.filter(
+            provider__in=[row.pk for row in providers], model_id__in=names
         )
-        if row is not None
-        else Limits()
-    )
+        entries = CatalogueModel.objects.filter(provider_type__in=kinds, model_id__in=names)
+        self._offers = {(row.provider_id, row.model_id): row for row in offers}
+        self._catalogue = {(row.provider_type, row.model_id): row for row in entries}
+        self._ratios = estimation.ratios({(kind, name) for kind in kinds for name in names})
+
+    def is_offered(self, provider: Provider, model: str) -> bool:
+        offer = self.offer(provider, model)
+        return offer is not None and offer.is_enabled
+
+    def offer(self, provider: Provider, model: str) -> ProviderModel | None:
+        return self._offers.get((provider.pk, model))
+
+    def ratio(self, provider: Provider, model: str) -> Ratio:
+        return self._ratios[provider.type, model]
+
+    def limits(self, provider: Provider, model: str) -> Limits:
+        entry = self._catalogue.get((provider.type, model))
+        return _limits(entry, self.offer(provider, model))
+
+
+def limits_of(offers: Iterable[ProviderModel]) -> dict[int, Limits]:
+    """What is known of some offered models, by the row's key; their providers are loaded."""
+    rows = list(offers)
+    entries = CatalogueModel.objects.filter(model_id__in={row.model_id for row in rows})
+    known = {(entry.provider_type, entry.model_id): entry for entry in entries}
+    return {row.pk: _limits(known.get((row.provider.type, row.model_id)), row) for row in rows}
+
+
+def _limits(entry: CatalogueModel | None, offer: ProviderModel | None) -> Limits:
+    """The account's overrides before what the vendor told, before the catalogue."""
+    known = Limits()
+    if entry is not None:
+        said = entry.capabilities
+        known = Limits(
+            context_tokens=entry.context_tokens,
+            max_output_tokens=entry.max_output_tokens,
+            capabilities=None if said is None else frozenset(said),
+        )
     if offer is None:
         return known
     own = offer.overrides
-    said = own.get("capabilities")
-    return replace(
-        known,
+    own_capabilities = own.get("capabilities")
+    return Limits(
         context_tokens=own.get("context_tokens") or offer.context_tokens or known.context_tokens,
         max_output_tokens=own.get("max_output_tokens")
         or offer.max_output_tokens
         or known.max_output_tokens,
-        capabilities=known.capabilities if said is None else frozenset(said),
+        capabilities=known.capabilities
+        if own_capabilities is None
+        else frozenset(own_capabilities),
     )
 
 
@@ -263,10 +313,16 @@ def _is_priced(
     return book.is_priced(Model(provider_type=provider.type, name=model, at=now), operation)
 
 
-def _route(provider: Provider, model: str, known: Limits, *, is_trial: bool = False) -> Route:
+def _route(
+    provider: Provider,
+    model: str,
+    known: Limits,
+    *,
+    ratio: Ratio = estimation.USUAL,
+    is_trial: bool = False,
+) -> Route:
     provider_type = ProviderType(provider.type)
     settings = config.parse(provider.config, provider_type=provider_type)
-    key = (provider.type, model)
     return Route(
         provider_id=provider.pk,
         provider_type=provider_type,
@@ -279,15 +335,14 @@ def _route(provider: Provider, model: str, known: Limits, *, is_trial: bool = Fa
         capabilities=known.capabilities,
         context_tokens=known.context_tokens,
         max_output_tokens=known.max_output_tokens,
-        ratio=estimation.ratios({key}).get(key, Ratio()),
+        ratio=ratio,
         is_trial=is_trial,
     )
 
 
 def route_to(provider: Provider, model: str) -> Route:
     """The route to an account's model, ready or not: for listing and testing."""
-    offer = ProviderModel.objects.filter(provider_id=provider.pk, model_id=model).first()
-    return _route(provider, model, limits(provider, offer, model))
+    return _route(provider, model, _Known([provider], [model]).limits(provider, model))
 
 
 def for_model(route: Route, model: str) -> Route:
