@@ -14,6 +14,9 @@ EXECUTE_RUN = "agents.tasks.execute_run"
 LISTENERS: dict[str, tuple[str, ...]] = {
     "run.opened": (EXECUTE_RUN,),
     "import.requested": ("workspaces.tasks.run_import",),
+    "provider.changed": ("providers.tasks.forget_cached",),
+    "workspace.deleted": ("providers.tasks.retire_workspace",),
+    "user.deleted": ("providers.tasks.retire_user",),
 }
 
 

@@ -14,7 +14,7 @@ from ideplatform.kit import ids
 from ideplatform.kit.serializers import SecretField, StrictSerializer
 from providers import selectors
 from providers.models import ModelAlias, Provider, ProviderHealth, ProviderModel
-from providers.services import health
+from providers.services import cache, health
 from providers.services.providers import Changes, Draft
 from providers.services.routing import Candidate, Limits
 from providers.services.testing import Report
@@ -133,6 +133,11 @@ def changes(form: Mapping[str, Any]) -> Changes:
 
 
 def provider(row: Provider, verdicts: Sequence[ProviderHealth]) -> dict[str, object]:
+    """An account: what changes with its version, remembered, and what its calls have shown."""
+    return {**cache.description(row, _described), "health": [_verdict(one) for one in verdicts]}
+
+
+def _described(row: Provider) -> dict[str, object]:
     return {
         "id": str(row.pk),
         "public_id": ids.public(selectors.PREFIX, row.pk),
@@ -151,7 +156,6 @@ def provider(row: Provider, verdicts: Sequence[ProviderHealth]) -> dict[str, obj
         "is_enabled": row.is_enabled,
         "external_account_ref": row.external_account_ref,
         "version": row.version,
-        "health": [_verdict(verdict) for verdict in verdicts],
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }

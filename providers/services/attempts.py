@@ -170,7 +170,9 @@ class Attempt(Generic[C]):
         )
         return key, dispatched_at
 
-    async def _told(self, answer: AsyncIterator[Chunk], timeouts: Timeouts) -> AsyncIterator[Chunk]:
+    async def _told(
+        self, answer: AsyncIterator[Chunk], timeouts: Timeouts
+    ) -> AsyncGenerator[Chunk, None]:
         """What the consumer is told: held back until the first token, so a fault can fall back."""
         await ahit("called")
         opening: list[Chunk] = []

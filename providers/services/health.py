@@ -132,6 +132,36 @@ def failed(route: Route, error: PlatformError, *, at: datetime) -> list[Verdict]
     return []
 
 
+def probed(provider: Provider, error: PlatformError | None, *, at: datetime) -> list[Verdict]:
+    """A free question was answered, or not; what that says of the account and its sick models.
+
+    An answer closes breakers that are due: the next real call is no longer alone. A failure keeps
+    them open. Only a refused key is a verdict about an account that was healthy.
+    """
+    sick = ProviderHealth.objects.filter(
+        provider=provider, state=HealthState.OPEN, until__lte=Now()
+    ).exclude(model=KEY)
+    state = HealthState.CLOSED if error is None else HealthState.OPEN
+    verdicts = [
+        Verdict(
+            provider_id=provider.pk,
+            model=model,
+            state=state,
+            error_code="" if error is None else error.code,
+            pause_s=None if error is None else PAUSE_S,
+            seen_at=at,
+        )
+        for model in sick.values_list("model", flat=True)
+    ]
+    if error is None or isinstance(error, _KEY_REFUSED):
+        whole = HealthState.CLOSED if error is None else HealthState.KEY_INVALID
+        code = "" if error is None else error.code
+        verdicts.append(
+            Verdict(provider_id=provider.pk, model=KEY, state=whole, error_code=code, seen_at=at)
+        )
+    return verdicts
+
+
 def claim(route: Route) -> None:
     """Take the one trial of an open breaker; raises ProviderNotReady when another call has it."""
     taken = (

@@ -147,14 +147,22 @@ def delete(*, actor: Actor, provider_id: UUID, version: int | None = None) -> No
     """
     access.manage(actor, provider_id)
     provider = _locked(provider_id, version)
-    keys.drop(provider)
-    provider.version += 1
-    provider.is_enabled = False
-    _save(provider, is_new=False)
-    Provider.objects.filter(pk=provider_id).update(deleted_at=Now())
-    provider.refresh_from_db(fields=["deleted_at"])
-    _tell(provider)
+    _retire(provider)
     _audit("provider.deleted", actor, provider)
+
+
+@transaction.atomic
+def retire(*, workspace_id: UUID | None = None, owner_id: UUID | None = None) -> int:
+    """Delete the accounts of a workspace, or of a person, that is no more; how many there were."""
+    rows = Provider.objects.select_for_update().filter(deleted_at__isnull=True)
+    if workspace_id is not None:
+        rows = rows.filter(scope=ProviderScope.WORKSPACE, workspace_id=workspace_id)
+    else:
+        rows = rows.filter(scope=ProviderScope.USER, owner_id=owner_id)
+    found = list(rows.order_by("pk"))
+    for provider in found:
+        _retire(provider)
+    return len(found)
 
 
 def slug_of(name: str) -> str:
@@ -171,6 +179,16 @@ def _locked(provider_id: UUID, version: int | None) -> Provider:
     if version is not None and version != provider.version:
         raise StaleVersion(current={"version": provider.version, "name": provider.name})
     return provider
+
+
+def _retire(provider: Provider) -> None:
+    keys.drop(provider)
+    provider.version += 1
+    provider.is_enabled = False
+    _save(provider, is_new=False)
+    Provider.objects.filter(pk=provider.pk).update(deleted_at=Now())
+    provider.refresh_from_db(fields=["deleted_at"])
+    _tell(provider)
 
 
 def _apply(provider: Provider, changes: Changes) -> None:

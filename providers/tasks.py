@@ -1,0 +1,44 @@
+"""Celery edge: ids in, one service call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from celery import shared_task
+
+from ideplatform.kit import accounting
+from providers.services import cache, calls, probes, providers
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="settles dispatched calls whose process died; acts on age alone")
+def sweep_calls() -> None:
+    calls.sweep()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="asks silent accounts whether they live; for nobody in particular")
+def probe_idle() -> None:
+    probes.run()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="drops what is remembered of a changed account")
+def forget_cached(payload: Mapping[str, str]) -> None:
+    """On `provider.changed`."""
+    cache.drop(UUID(payload["provider_id"]))
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="ends the accounts of a workspace that was deleted")
+def retire_workspace(payload: Mapping[str, str]) -> None:
+    """On `workspace.deleted`."""
+    providers.retire(workspace_id=UUID(payload["workspace_id"]))
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="ends the accounts of a person who left")
+def retire_user(payload: Mapping[str, str]) -> None:
+    """On `user.deleted`."""
+    providers.retire(owner_id=UUID(payload["user_id"]))
