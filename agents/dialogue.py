@@ -10,13 +10,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from uuid import UUID
 
 from agents import frames, replies, tools
 from agents.journal import store
 from agents.journal.entries import MAX_TEXT
 from agents.prompting import Prompt
 from agents.replies import ReplyBuilder
+from agents.services import steps
 from agents.session import Session
 from agents.types import (
     PlanStep,
@@ -26,7 +26,6 @@ from agents.types import (
     StepState,
     ToolOutcome,
 )
-from ideplatform.kit import ids
 from ideplatform.kit.errors import DatabaseDown, PlatformError
 from providers.services import gateway
 from providers.types import Call, Message, Tool, ToolResultPart, ToolUsePart
@@ -162,7 +161,7 @@ class _Turns:
     def _call(self, node_path: str, attempt: int) -> Call:
         run = self._context.run
         return Call(
-            request_id=call_id(run.id, node_path, attempt),
+            request_id=steps.call_id(run.id, node_path, attempt),
             context=self._context.call_context(self._step.agent_id),
             model=self._context.run.request.model or self._alias,
             messages=tuple(self._messages),
@@ -193,8 +192,3 @@ class _Turns:
             node_path=node_path,
             attempt=attempt,
         )
-
-
-def call_id(run_id: UUID, node_path: str, attempt: int, number: int = 1) -> UUID:
-    """The request id of a paid call: the same call of the same attempt is never charged twice."""
-    return ids.derived(run_id, node_path, attempt, number)

@@ -11,7 +11,6 @@ from uuid import UUID
 
 import msgspec
 
-from ideplatform.kit import ids
 from providers.types import Message
 
 
@@ -36,6 +35,7 @@ ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 Terminal: TypeAlias = Literal[
     RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED, RunState.INTERRUPTED
 ]
+"""The states that nothing changes any more."""
 
 
 class StepKind(StrEnum):
@@ -139,10 +139,6 @@ class Run:
     def is_over(self) -> bool:
         return self.state not in ACTIVE
 
-    @property
-    def public_id(self) -> str:
-        return ids.public("run", self.id)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanStep:
@@ -219,11 +215,10 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a run ended, as far as a caller who waited may know; not over when `is_over` is not.
-
-    `content` is the text of the answer, superseded attempts left out.
-    """
+    """What came of a run so far. `content` is the text of its last answer."""
 
     run: Run
     content: str = ""
     tool_calls: tuple[dict[str, object], ...] = field(default_factory=tuple)
+    tokens_input: int = 0
+    tokens_output: int = 0

@@ -27,7 +27,7 @@ from agents import journal, runtime, selectors
 from agents.journal import Writer, tail
 from agents.services import leases
 from agents.session import Handle, StopReason
-from ideplatform.kit import ids, redis
+from ideplatform.kit import egress, ids, redis
 from ideplatform.kit.db import run_db
 from ideplatform.kit.errors import DatabaseDown
 from ideplatform.kit.failpoints import ahit
@@ -116,6 +116,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
         await self._writer.close()
+        await egress.aclose_all()
 
     async def _take(self, run_id: UUID) -> None:
         await ahit("dequeued")

@@ -17,7 +17,7 @@ from agents.journal import entries, store, tail
 from agents.journal.entries import Entry
 from agents.models import Run as RunRow
 from agents.models import RunCommand, RunLease, RunStep
-from agents.services import conversations
+from agents.services import conversations, steps
 from agents.services.conversations import NewMessage
 from agents.types import (
     ACTIVE,
@@ -31,7 +31,7 @@ from agents.types import (
     StepState,
     Terminal,
 )
-from ideplatform.kit import clock, ids, redis, throttle
+from ideplatform.kit import clock, ids, money, redis, throttle
 from ideplatform.kit.errors import (
     Forbidden,
     IdempotencyKeyReused,
@@ -175,9 +175,16 @@ def end(
     )
     if row is None:
         raise StaleLease
+    total = steps.charged(run_id)
+    spent = msgspec.structs.replace(
+        msgspec.convert(row.spent, Spent),
+        tokens=total.tokens,
+        cost_usd=money.text(total.cost_usd),
+    )
     row.state, row.error, row.ended_at = state, problem, clock.now()
+    row.spent = msgspec.to_builtins(spent)
     row.last_seq += 1
-    row.save(update_fields=["state", "error", "ended_at", "last_seq"])
+    row.save(update_fields=["state", "error", "ended_at", "spent", "last_seq"])
     left_open = StepState.CANCELLED if state == RunState.CANCELLED else StepState.INTERRUPTED
     RunStep.objects.filter(run_id=run_id, state=StepState.RUNNING).update(
         state=left_open, ended_at=clock.now()
@@ -188,7 +195,6 @@ def end(
         )
     RunCommand.objects.filter(run_id=run_id, taken_seq__isnull=True).update(taken_seq=row.last_seq)
     RunLease.objects.filter(run_id=run_id).delete()
-    spent = msgspec.convert(row.spent, Spent)
     return _write_event(run_id, seq=row.last_seq, fence=fence, event=_last(state, spent, problem))
 
 

@@ -8,10 +8,12 @@ from uuid import UUID
 
 import msgspec
 from django.db import connection, transaction
+from django.db.models import F, Sum
 
 from agents.errors import RunLimitReached, StaleLease
 from agents.models import RunStep
 from agents.types import Reply, Run, StepKind, StepRecord, StepState, ToolOutcome
+from billing.models import UsageEvent
 from ideplatform.kit import clock, ids
 
 _SPEND = """
@@ -49,6 +51,24 @@ def found(run_id: UUID) -> list[StepRecord]:
 def id_of(run_id: UUID, node_path: str, attempt: int) -> UUID:
     """The id of a step: the same for whoever begins this attempt."""
     return ids.derived(run_id, "step", node_path, attempt)
+
+
+def call_id(run_id: UUID, node_path: str, attempt: int, number: int = 1) -> UUID:
+    """The request id of a paid call: the same call of the same attempt is never charged twice."""
+    return ids.derived(run_id, node_path, attempt, number)
+
+
+def charged(run_id: UUID) -> Total:
+    """What the calls of a run have cost by the usage events, cut and superseded ones included."""
+    calls = RunStep.objects.filter(run_id=run_id, kind=StepKind.MODEL)
+    request_ids = [
+        call_id(run_id, node_path, attempt)
+        for node_path, attempt in calls.values_list("node_path", "attempt")
+    ]
+    sums = UsageEvent.objects.filter(request_id__in=request_ids).aggregate(
+        tokens=Sum(F("tokens_input") + F("tokens_output")), cost=Sum("estimated_cost")
+    )
+    return Total(tokens=sums["tokens"] or 0, cost_usd=sums["cost"] or Decimal(0))
 
 
 @transaction.atomic

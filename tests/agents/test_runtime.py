@@ -7,11 +7,10 @@ import asyncio
 from agents import frames
 from agents.models import Message, RunStep
 from agents.models import Run as RunRow
-from agents.services import runs
 from agents.types import RunState
 from billing.models import UsageEvent
 from ideplatform.kit.db import run_db
-from tests.agents.builders import a_desk, a_run, followed, seqs, text_of
+from tests.agents.builders import a_run, followed, seqs, text_of
 
 
 async def test_a_run_streams_its_answer_and_ends_once(inline):
