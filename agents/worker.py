@@ -32,6 +32,7 @@ from ideplatform.kit.db import run_db
 from ideplatform.kit.errors import DatabaseDown
 from ideplatform.kit.failpoints import ahit
 from ideplatform.observability import health, metrics
+from ideplatform.observability.loops import watch as watch_loop
 
 log = structlog.get_logger(__name__)
 
@@ -108,6 +109,7 @@ class Worker:
             )
         ]
         loops.append(asyncio.create_task(self._listen(), name="bell"))
+        loops.append(asyncio.create_task(watch_loop("agents"), name="loop-lag"))
         self._started.set()
         await self._ending.wait()
         for handle in list(self._handles.values()):
@@ -116,6 +118,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
         await self._writer.close()
+        health.forget(LOOP_NAME)
         await egress.aclose_all()
 
     async def _take(self, run_id: UUID) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from celery import Celery
-from celery.signals import setup_logging, worker_ready
+from celery.signals import beat_init, heartbeat_sent, setup_logging, worker_ready
 from kombu import Queue
+
+from ideplatform.observability import health, server
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ideplatform.settings")
 
@@ -69,6 +71,19 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def _keep_our_logs(**_: object) -> None:
     """Connecting is enough: Celery then leaves the logging of `settings` alone."""
+
+
+@worker_ready.connect
+@beat_init.connect
+def _show_health(**_: object) -> None:
+    """Workers and beat answer probes and scrapes on a port of their own."""
+    server.start(host=settings.ENV.metrics_host, port=settings.ENV.metrics_port)
+
+
+@heartbeat_sent.connect
+def _broker_reader_moved(**_: object) -> None:
+    """The loop that reads the broker beats every 2 s; a stuck one fails the worker's /health."""
+    health.moved("broker", within_s=30)
 
 
 @worker_ready.connect

@@ -22,7 +22,8 @@ from uvicorn.server import ServerState
 from ideplatform.env import Env
 from ideplatform.kit import draining, problems
 from ideplatform.kit.errors import PlatformError, RequestTimeout
-from ideplatform.observability import health
+from ideplatform.observability import health, loops
+from ideplatform.observability import server as metrics_server
 
 log = structlog.get_logger(__name__)
 
@@ -183,6 +184,11 @@ class DrainingServer(Server):
         health.start_draining()
         super().handle_exit(sig, frame)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and watch the loop for as long as it turns."""
+        await super().startup(sockets)
+        self._loop_watch = asyncio.create_task(loops.watch("web"))
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """/ready says 503; service goes on for a while; then listeners, sockets, requests end."""
         health.start_draining()
@@ -254,6 +260,7 @@ def serve(env: Env, *, host: str, port: int, descriptor: int | None) -> None:
     server = DrainingServer(
         config, grace_s=env.drain_grace_s, spread_s=env.socket_spread_s, finish_s=env.drain_s
     )
+    metrics_server.start(host=env.metrics_host, port=env.metrics_port)
     listener = _inherited(descriptor) if descriptor is not None else config.bind_socket()
     server.run(sockets=[listener])
 

@@ -52,6 +52,11 @@ def moved(loop_name: str, *, within_s: float = STALL_S) -> None:
     _moved[loop_name] = (time.monotonic(), within_s)
 
 
+def forget(loop_name: str) -> None:
+    """The loop ended in order: it need not turn any more."""
+    _moved.pop(loop_name, None)
+
+
 def stalled() -> list[str]:
     """The loops of this process that should have turned and did not."""
     now = time.monotonic()
