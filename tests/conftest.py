@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 import uvicorn
 from django.conf import settings
-from django.db import connection
+from django.db import connection, connections
 from django.test.utils import setup_databases, teardown_databases
 
 from accounts.services import feed
@@ -36,8 +36,15 @@ def django_db_setup(
 
     The plugin's own version makes one only for tests that ask for `db`, not for `committed_db`.
     """
+    # A migration may take longer than the platform's longest transaction (5 s).
+    options = connections.settings["default"]["OPTIONS"]
+    usual = options["options"]
+    options["options"] = usual + " -c transaction_timeout=0 -c statement_timeout=0"
     with django_db_blocker.unblock():
         made = setup_databases(verbosity=0, interactive=False)
+        options["options"] = usual
+        connection.close()
+        connection.close_pool()  # type: ignore[attr-defined]  # of the PostgreSQL backend
     yield
     with django_db_blocker.unblock():
         teardown_databases(made, verbosity=0)
@@ -49,20 +56,19 @@ def _clean_redis() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quiet_feed() -> Iterator[None]:
-    """The access feed's thread reads whatever database is in place: none outlives its test."""
-    yield
-    feed.stop()
+def _database_manners(request: pytest.FixtureRequest, _django_db_marker: None) -> Iterator[None]:
+    """What every test with a database needs, begun after its database and ended before it.
 
-
-@pytest.fixture(autouse=True)
-def _patient_transaction(request: pytest.FixtureRequest, _django_db_marker: None) -> None:
-    """A test inside one transaction may outlive the platform's longest one (5 s)."""
-    if "db" in request.fixturenames:
-        request.getfixturevalue("db")
+    A test inside one transaction may outlive the platform's longest one (5 s). The access feed's
+    thread reads whatever database is in place, so none outlives its test.
+    """
+    for fixture in {"db", "committed_db"} & set(request.fixturenames):
+        request.getfixturevalue(fixture)
     if connection.in_atomic_block:
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL transaction_timeout = 0")
+    yield
+    feed.stop()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, connections, transaction
+from django.db import connections, transaction
 from django.db.models.functions import Now
 
 from accounts.models import AccessChange
@@ -166,8 +166,10 @@ class _Reader:
         self._read_at = float("-inf")
 
     def start(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
         with self._lock:
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="access-feed", daemon=True)
                 self._thread.start()
                 threading.Thread(target=self._listen, name="access-bell", daemon=True).start()
@@ -200,7 +202,7 @@ class _Reader:
             self.wake.clear()
             try:
                 self._read()
-            except DatabaseError as failed:
+            except Exception as failed:
                 log.warning("access_feed.failed", exc_info=failed)
             finally:
                 connections.close_all()
@@ -221,7 +223,10 @@ class _Reader:
     def _tell(self, change: Change) -> None:
         self.note(change)
         for callback in tuple(self.callbacks):
-            callback(change)
+            try:
+                callback(change)
+            except Exception as failed:
+                log.error("access_feed.subscriber_failed", exc_info=failed)
 
     def _settle(self, now: datetime) -> None:
         """What is older than the overlap is committed for good; what is beyond memory goes."""
