@@ -19,7 +19,8 @@ from tests.faults.readers import Reader
 from tests.waiting import eventually
 
 RUN_LIMIT_S = 120
-PAUSES_S = (0.2, 1.8)  # between two faults
+TOKENS = 150
+PAUSES_S = (0.5, 3.5)  # between two faults
 VICTIMS = ("web-1", "web-2", "agents-1", "agents-2", "redis", "postgres")
 
 
@@ -54,7 +55,7 @@ async def _storm(platform: Platform, *, seed: int, kills: int, streams: int) -> 
     async def one_client(number: int) -> list[Reader]:
         readers: list[Reader] = []
         while not rage.done() or not readers:
-            prompt = f"[[sim:tokens=150 delay=10]] stream {number}.{len(readers)} of seed {seed}"
+            prompt = f"[[sim:tokens={TOKENS} delay=10]] stream {number}.{len(readers)} of seed {seed}"
             readers.append(Reader(platform.url, token, workspace, prompt))
             await readers[-1].read(within_s=RUN_LIMIT_S)
         return readers
@@ -74,7 +75,10 @@ def _check_streams(platform: Platform, readers: list[Reader]) -> None:
         assert [(f["seq"], f["type"]) for f in reader.frames] == journal
         assert reader.end is not None
     states = Counter(state for (state,) in platform.rows("SELECT state FROM runs"))
+    print(f"runs by state: {dict(states)}")  # noqa: T201
     assert set(states) <= {"completed", "interrupted"}, states
+    whole = [reader for reader in readers if reader.end and reader.end["type"] == "complete"]
+    assert [len(reader.text.split()) for reader in whole] == [TOKENS] * len(whole)
 
 
 async def _check_metering(platform: Platform) -> None:
