@@ -247,7 +247,9 @@ def _insert_without_provider_request(events: Sequence[UsageEvent]) -> None:
 
 
 def _stored(events: Sequence[UsageEvent]) -> dict[tuple[UUID, int], UsageEvent]:
-    rows = UsageEvent.objects.filter(request_id__in={event.request_id for event in events})
+    rows = UsageEvent.objects.filter(request_id__in={event.request_id for event in events}).only(
+        "request_id", "attempt", "payload_hash", "estimated_cost", "billed_cost", "quantities"
+    )
     wanted = {_key(event) for event in events}
     return {_key(row): row for row in rows if _key(row) in wanted}
 

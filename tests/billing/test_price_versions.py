@@ -8,6 +8,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DataError, IntegrityError, connection, transaction
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
 from billing import price_files
 from billing.errors import PriceJump, PriceVersionConflict
@@ -184,10 +185,12 @@ def a_twin(row: Price, **columns: object) -> Price:
     return Price.objects.create(**(values | changed | columns))
 
 
-def test_the_database_refuses_prices_that_overlap():
+@pytest.mark.parametrize("start_days", [None, -1, 1])
+def test_the_database_refuses_prices_that_overlap(start_days):
     publish(a_list(a="0.000001"))
+    start = None if start_days is None else NOON + timedelta(days=start_days)
     row = Price.objects.get(unit_class="input")
-    twin = a_twin(row)
+    twin = a_twin(row, effective=DateTimeTZRange(start, NOON + timedelta(days=2)))
     with pytest.raises(IntegrityError, match="prices_never_overlap"), transaction.atomic():
         Price.objects.filter(pk=twin.pk).update(is_published=True)
     assert unit_price() == usd("0.000001")

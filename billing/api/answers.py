@@ -1,0 +1,131 @@
+"""What billing's REST answers, as types: the published schema, which the suite holds it to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+
+from billing.types import Accuracy, BillingMode, Operation, Outcome, Source
+
+
+class UsageLine(msgspec.Struct, kw_only=True):
+    """One priced class of a call: `amount` = `quantity` x `unit_price`, in USD."""
+
+    unit_class: str
+    quantity: int
+    unit_price: Decimal
+    amount: Decimal
+
+
+class UsageEvent(msgspec.Struct, kw_only=True):
+    """One dispatched provider call. Costs in USD; `estimated_cost` is null while unpriced."""
+
+    id: UUID
+    request_id: UUID
+    attempt: int
+    occurred_at: datetime
+    completed_at: datetime
+    provider_id: UUID
+    provider_type: str
+    organization_id: UUID
+    user_id: UUID | None
+    workspace_id: UUID | None
+    api_key_id: UUID | None
+    agent_id: str
+    conversation_id: UUID | None
+    run_id: UUID | None
+    operation: Operation
+    model: str
+    requested_model: str
+    served_model: str
+    service_tier: str
+    region: str
+    provider_request_id: str
+    billing_mode: BillingMode
+    source: Source
+    accuracy: Accuracy
+    outcome: Outcome
+    status: int
+    tokens_input: int
+    tokens_output: int
+    tokens_cache_read: int
+    tokens_cache_write: int
+    tokens_reasoning: int
+    quantities: dict[str, int]
+    lines: list[UsageLine]
+    price_version_id: UUID | None
+    estimated_cost: Decimal | None
+    billed_cost: Decimal
+    saved_by_cache: Decimal
+    currency: str
+    first_token_ms: int | None
+    duration_ms: int | None
+    streamed: bool
+    created_at: datetime
+
+
+class UsageEvents(msgspec.Struct, kw_only=True):
+    items: list[UsageEvent]
+    next_cursor: str
+
+
+class SummaryPeriod(msgspec.Struct, kw_only=True, rename={"start": "from", "end": "to"}):
+    """`[from, to)` in UTC; days and hours are those of `tz`."""
+
+    name: str
+    start: datetime
+    end: datetime
+    tz: str
+
+
+class SummaryTotals(msgspec.Struct, kw_only=True):
+    requests: int
+    tokens_input: int
+    tokens_output: int
+    tokens_cache_read: int
+    estimated_cost: Decimal
+    billed_cost: Decimal
+    byok_estimated_cost: Decimal
+    saved_by_cache: Decimal
+    unpriced_requests: int
+
+
+class SummaryGroup(SummaryTotals, kw_only=True):
+    """Beside the totals stands one member per dimension of `group_by`."""
+
+    model: str | msgspec.UnsetType = msgspec.UNSET
+    agent: str | msgspec.UnsetType = msgspec.UNSET
+    workspace: str | msgspec.UnsetType | None = msgspec.UNSET
+    user: str | msgspec.UnsetType | None = msgspec.UNSET
+    provider: str | msgspec.UnsetType = msgspec.UNSET
+    api_key: str | msgspec.UnsetType | None = msgspec.UNSET
+    day: str | msgspec.UnsetType = msgspec.UNSET
+    hour: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class SummaryPoint(SummaryTotals, kw_only=True, rename={"start": "from", "end": "to"}):
+    key: str
+    start: datetime
+    end: datetime
+
+
+class SummaryBefore(msgspec.Struct, kw_only=True):
+    period: SummaryPeriod
+    totals: SummaryTotals
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """Totals, groups and series each add up to the same, exactly."""
+
+    period: SummaryPeriod
+    currency: str
+    totals: SummaryTotals
+    groups: list[SummaryGroup]
+    interval: str
+    series: list[SummaryPoint]
+    as_of: datetime
+    exact: bool
+    previous: SummaryBefore | msgspec.UnsetType = msgspec.UNSET
