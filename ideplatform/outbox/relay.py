@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
-from django.db import DatabaseError, connections, transaction
+from django.db import connections, transaction
 from django.db.models import Count, F, Min
 from django.db.models.functions import Now
 
@@ -110,7 +110,7 @@ class _Relay(threading.Thread):
         try:
             drain()
             measure()
-        except DatabaseError as lost:
+        except Exception as lost:  # noqa: BLE001  the thread must outlive whatever fails
             log.warning("outbox.drain_failed", error=type(lost).__name__)
         finally:
             connections.close_all()
