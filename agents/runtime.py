@@ -161,11 +161,11 @@ class _Execution:
             messages=self._transcript(),
             problem=self._problem(state, error),
         )
-        await self._writer.publish(self._journal, entry)
         agent = self._run.agent_id
         metrics.agent_requests_total.labels(agent=agent, status=state).inc()
         lasted_s = (entry.at - self._run.created_at).total_seconds()
         metrics.agent_request_duration_seconds.labels(agent=agent).observe(max(0.0, lasted_s))
+        await self._writer.publish(self._journal, entry)
         log.info("run.ended", run_id=str(self._run.id), state=state, agent=agent)
 
     def _problem(self, state: Terminal, error: PlatformError | None) -> problems.Problem | None:

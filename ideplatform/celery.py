@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, heartbeat_sent, setup_logging, worker_ready
+from celery.signals import beat_init, setup_logging, worker_ready
 from kombu import Queue
 
 from ideplatform.observability import health, server
@@ -20,6 +21,7 @@ AGENT_TASKS, EMBEDDINGS, DEFAULT = (
     "queue:default",
 )
 HARD_LIMIT_S = 900
+BROKER_BEAT_S = 5
 
 
 def _broker_url() -> str:
@@ -80,10 +82,10 @@ def _show_health(**_: object) -> None:
     server.start(host=settings.ENV.metrics_host, port=settings.ENV.metrics_port)
 
 
-@heartbeat_sent.connect
-def _broker_reader_moved(**_: object) -> None:
-    """The loop that reads the broker beats every 2 s; a stuck one fails the worker's /health."""
-    health.moved("broker", within_s=30)
+@worker_ready.connect
+def _watch_the_broker_reader(sender: Any, **_: object) -> None:
+    """The loop that reads the broker runs these timers; a stuck one fails the worker's /health."""
+    sender.timer.call_repeatedly(BROKER_BEAT_S, health.moved, ("broker",), {"within_s": 30})
 
 
 @worker_ready.connect
