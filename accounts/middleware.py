@@ -51,3 +51,4 @@ def _begin(request: HttpRequest, ip: str) -> None:
         agent = request.headers.get("User-Agent", "")
         row = sessions.begin(user=request.user, kind=SessionKind.BROWSER, ip=ip, user_agent=agent)
         request.session[SESSION_ID] = str(row.pk)
+        request.session.save()  # what follows in this request reads it from the store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from accounts.models import (
 )
 from accounts.services.sessions import TokenPair
 from accounts.types import ORGANIZATION_PERMISSIONS, KeyKind, OrganizationRole, Scope
+from ideplatform.kit import clock
 from ideplatform.kit.serializers import SecretField, StrictSerializer
 
 _PASSWORD = {"min_length": 1, "max_length": 1_024}
@@ -69,6 +71,11 @@ class ApiKeyForm(StrictSerializer):
     organization_id = serializers.UUIDField(required=False)
     workspace_id = serializers.UUIDField(required=False, allow_null=True, default=None)
     expires_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
+
+    def validate_expires_at(self, moment: datetime | None) -> datetime | None:
+        if moment is not None and moment <= clock.now():
+            raise serializers.ValidationError("This moment has passed.")
+        return moment
 
 
 class OrganizationForm(StrictSerializer):

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import pytest
 
-from accounts.types import Permission as P
+from accounts.services import api_keys
+from accounts.types import Actor, OrganizationRole, Permission, Scope
 from tests import factories
+from tests.accounts.rest import signed_in
 from tests.house import matrix
 from tests.house.matrix import Route
 
+P = Permission
 ORGANIZATION = "/api/v1/organizations/{organization_id}"
 
 
-def _a_session(world):
-    from accounts.services import sessions
+def _somebodys_session(world):
+    return {"session_id": str(signed_in()[1].session_id)}
 
-    return {"session_id": str(sessions.begin(user=world.users["org_owner"]).pk)}
+
+def _somebodys_key(world):
+    user, pair = signed_in()
+    key, _ = api_keys.create(
+        actor=Actor(user_id=user.pk, session_id=pair.session_id),
+        organization_id=user.personal_organization.pk,
+        name="theirs",
+        scopes={Scope.FILES_READ},
+    )
+    return {"key_id": str(key.pk)}
+
+
+def _a_member(world):
+    user = factories.a_user()
+    factories.join_organization(world.organization, user, OrganizationRole.MEMBER)
+    return {"user_id": str(user.pk)}
 
 
 def _somebody(world):
@@ -35,6 +53,33 @@ ROUTES = [
     ),
     Route("GET", "/api/v1/auth/sessions", P.SELF, at="self"),
     Route("DELETE", "/api/v1/auth/sessions", P.SELF, at="self"),
+    # The session and the key are somebody else's: whoever may end their own ends none of these.
+    Route(
+        "DELETE",
+        "/api/v1/auth/sessions/{session_id}",
+        P.SELF,
+        at="self",
+        prepare=_somebodys_session,
+        ok={404},
+    ),
+    Route(
+        "DELETE",
+        "/api/v1/auth/api-keys/{key_id}",
+        P.SELF,
+        at="self",
+        prepare=_somebodys_key,
+        ok={404},
+    ),
+    Route(
+        "POST",
+        "/api/v1/auth/api-keys/{key_id}/rotate",
+        P.SELF,
+        at="self",
+        prepare=_somebodys_key,
+        ok={404},
+    ),
+    # Nobody exchanges a bearer token for a refresh token; browsers do in tests/security.
+    Route("POST", "/api/v1/auth/token", P.SELF, at="self", ok={403}),
     Route("GET", "/api/v1/auth/api-keys", P.SELF, at="self"),
     Route(
         "POST",
@@ -100,11 +145,29 @@ ROUTES = [
         at="organization",
         body={"role": "billing"},
     ),
+    Route(
+        "DELETE",
+        f"{ORGANIZATION}/members/{{user_id}}",
+        P.ORGANIZATION_MANAGE,
+        at="organization",
+        prepare=_a_member,
+        ok={204},
+    ),
     Route("GET", f"{ORGANIZATION}/audit", P.AUDIT_VIEW, at="organization"),
 ]
 
 
+@pytest.fixture
+def _quick_hashing(settings):
+    """Nothing here depends on the hash, and Argon2 is slow on purpose."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    factories._hash.clear()
+    yield
+    factories._hash.clear()
+
+
 @pytest.mark.django_db
+@pytest.mark.usefixtures("_quick_hashing")
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 def test_every_actor_meets_the_answer_of_the_matrix(route):
     matrix.check(route)
