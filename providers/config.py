@@ -76,6 +76,19 @@ def parse(value: object, *, provider_type: ProviderType) -> Config:
     return config
 
 
+def check_open(url: str) -> None:
+    """Refuse a numeric address that egress would refuse at every call; names are judged then.
+
+    Raises InvalidInput: what could never be used is not saved.
+    """
+    target = egress.parse(url)
+    if target.literal is None:
+        return
+    policy = egress.policy.current()
+    if not policy.allows(target.literal, host=target.host, port=target.port):
+        raise _refused("/base_url", "this address is closed to outbound calls")
+
+
 def base_url(config: Config, *, provider_type: ProviderType) -> str:
     """Where the calls of such a provider go, without a trailing slash."""
     return (config.base_url or DEFAULT_BASE_URLS.get(provider_type, "")).rstrip("/")

@@ -21,6 +21,7 @@ from ideplatform.kit.crypto import Secret
 from ideplatform.kit.errors import InvalidInput, NotFound, Pointer, StaleVersion
 from ideplatform.outbox import facts
 from providers import config
+from providers.config import Config
 from providers.errors import KeyRequired, NameTaken
 from providers.models import Provider
 from providers.services import access, health, keys, models
@@ -90,7 +91,7 @@ def add(*, home: Home, owner_id: UUID | None, draft: Draft) -> Provider:
 
     Raises InvalidInput, NameTaken.
     """
-    settings = config.parse(draft.config, provider_type=draft.type)
+    settings = _settings(draft.config, draft.type)
     provider = Provider(
         name=draft.name,
         slug=draft.slug or slug_of(draft.name),
@@ -199,8 +200,7 @@ def _apply(provider: Provider, changes: Changes) -> None:
     if changes.external_account_ref is not UNSET:
         provider.external_account_ref = changes.external_account_ref
     given = provider.config if changes.config is UNSET else changes.config
-    settings = config.parse(given, provider_type=ProviderType(provider.type))
-    provider.config = config.stored(settings)
+    provider.config = config.stored(_settings(given, ProviderType(provider.type)))
     _check_mode(provider)
 
 
@@ -213,6 +213,12 @@ def _apply_key(provider: Provider, key: Secret | UnsetType | None) -> None:
         keys.store(provider, key)
     health.key_replaced(provider.pk)
     Provider.objects.filter(pk=provider.pk).update(key_changed_at=Now())
+
+
+def _settings(given: Mapping[str, object], kind: ProviderType) -> Config:
+    settings = config.parse(given, provider_type=kind)
+    config.check_open(config.base_url(settings, provider_type=kind))
+    return settings
 
 
 def _address(provider: Provider) -> tuple[str, str]:

@@ -252,7 +252,7 @@ async def test_a_caller_s_mistake_goes_to_no_other_account(paid_door):
 
 
 async def test_a_closed_address_is_not_reachable_and_free(paid_door):
-    await run_db(a_provider, config={"base_url": "http://127.0.0.1:9/v1"})
+    await run_db(a_provider, config={"base_url": "http://localhost:9/v1"})
     call = await run_db(a_call)
     answer = await told(gateway.stream(call))
     assert type(answer.error) is NotReachable
