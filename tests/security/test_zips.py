@@ -23,6 +23,8 @@ from workspaces.types import ImportState
 GOOD = Raw(name=b"good.txt", content=b"good")
 LINK, FIFO, DEVICE = (stat.S_IFLNK | 0o777, stat.S_IFIFO | 0o644, stat.S_IFCHR | 0o644)
 ZEROS = b"\0" * (2 * 1024 * 1024)
+# A whole local header and its content, to be hidden in the content of another entry.
+INNER = a_raw_archive(Raw(name=b"inner")).partition(b"PK\x01\x02")[0]
 
 REFUSED = {
     "not a zip": (b"certainly not a zip archive", "archive_refused"),
@@ -40,6 +42,13 @@ REFUSED = {
     ),
     "entries that share bytes": (
         a_raw_archive(Raw(name=b"same", content=b"x" * 99), Raw(name=b"same", offset=0)),
+        "archive_refused",
+    ),
+    "an entry inside another": (
+        a_raw_archive(
+            Raw(name=b"outer", method=0, content=INNER),
+            Raw(name=b"inner", offset=30 + len("outer")),
+        ),
         "archive_refused",
     ),
     "an entry outside": (a_raw_archive(GOOD, Raw(offset=1 << 30)), "archive_refused"),
@@ -125,6 +134,26 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(name):
     workspace = Workspace.objects.get(pk=workspace.pk)
     assert (workspace.bytes_used, workspace.file_count) == (0, 0)
     assert Fact.objects.exclude(topic="import.requested").count() == facts
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("name", "detail"),
+    [
+        ("entries that share bytes", "no two entries share bytes"),
+        ("an entry inside another", "no two entries share bytes"),
+        ("an entry outside", "an entry lies outside the archive"),
+        ("a local name that differs", "the directory and a local header disagree"),
+        ("a symbolic link", "no entry is a link or a device"),
+        ("an encrypted entry", "no entry is encrypted"),
+        ("lzma", "entries are stored or deflated"),
+        ("a bomb", "content is compressed at most 100 times"),
+        ("more bytes than promised", "an entry is not what the directory says"),
+    ],
+)
+def test_the_reason_is_the_right_one(name, detail):
+    job = _imported(a_workspace(), REFUSED[name][0])
+    assert job.problem["detail"] == detail
 
 
 @pytest.mark.django_db

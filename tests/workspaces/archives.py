@@ -6,10 +6,11 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
-def an_archive(files: dict[str, str | bytes] | None = None) -> bytes:
+def an_archive(files: Mapping[str, str | bytes] | None = None) -> bytes:
     """An honest archive of names and contents; a name with a final `/` is a directory."""
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:

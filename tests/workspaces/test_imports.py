@@ -29,7 +29,7 @@ from workspaces.models import (
 from workspaces.services import exports, files, import_jobs, imports
 from workspaces.types import NEW_FILE, ImportState, Origin, WorkspaceRole
 
-PROJECT = {
+PROJECT: dict[str, str | bytes] = {
     "README.md": "# Project\n",
     "src/main.py": "print('hello')\n",
     "src/pkg/__init__.py": "",
@@ -239,8 +239,10 @@ def test_a_worker_that_lost_its_lease_finishes_nothing():
     workspace = a_workspace()
     job = receive(workspace, an_archive())
     slow = import_jobs.claim(job.pk)
+    assert slow is not None
     ImportJob.objects.update(lease_until=Now())
     fast = import_jobs.claim(job.pk)
+    assert fast is not None
     assert (slow.fence, fast.fence) == (1, 2)
     with pytest.raises(import_jobs.LeaseLost):
         import_jobs.renew(slow)
