@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
-from django.db import connections
+from django.db import connection, connections
 
 from billing.services import prices
 from providers.services import aliases, catalogue, health
@@ -35,6 +35,8 @@ def priced_database(django_db_setup: None, django_db_blocker) -> Iterator[str]:
     """A database with prices, catalogue and aliases, to clone: publishing takes a second."""
     plain = str(connections.settings["default"]["NAME"])
     with django_db_blocker.unblock(), databases.clone() as name:
+        with connection.cursor() as cursor:  # a busy machine may need more than the usual 5 s
+            cursor.execute("SET transaction_timeout = 0")
         prices.ensure_published()
         catalogue.load()
         aliases.ensure_defaults()
