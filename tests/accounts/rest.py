@@ -41,7 +41,7 @@ def call(
     )
 
 
-def bearer(access: str) -> dict[str, str]:
+def bearer(access: str) -> dict[str, Any]:
     return {"Authorization": f"Bearer {access}"}
 
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from accounts.models import ApiKey
-from accounts.types import SCOPE_PERMISSIONS, Actor, Permission, Scope
+from accounts.types import SCOPE_PERMISSIONS, Actor, OrganizationRole, Permission, Scope
 from ideplatform.kit import ids
 from tests import factories
 from tests.accounts.rest import bearer, call, signed_in
@@ -61,7 +61,7 @@ def test_a_key_is_for_ones_own_organization_and_a_service_key_for_its_managers()
     assert _create(pair, organization_id=team).status_code == 404
     assert _create(owner_pair, organization_id=team, kind="service").status_code == 201
     member, member_pair = signed_in()
-    factories.join_organization(ApiKey.objects.get().organization, member, "member")
+    factories.join_organization(ApiKey.objects.get().organization, member, OrganizationRole.MEMBER)
     assert _create(member_pair, organization_id=team, kind="service").status_code == 403
     assert _create(member_pair, organization_id=team).status_code == 201
 

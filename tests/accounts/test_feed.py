@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import uuid
+from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
 
-from accounts.models import AccessChange
+from accounts.models import AccessChange, RefreshSession
 from accounts.services import authentication, feed, principals, sessions
 from accounts.types import Actor
 from ideplatform.kit import redis
-from ideplatform.kit.errors import Unauthenticated
+from ideplatform.kit.errors import Unauthenticated, Unavailable
 from ideplatform.observability import health
 from tests import factories
 from tests.accounts.rest import signed_in
@@ -28,7 +30,7 @@ def _by_another_process(**ids) -> None:
 
 
 def _revoked_elsewhere(session_id) -> None:
-    sessions.RefreshSession.objects.filter(pk=session_id).update(revoked_at="2026-01-01T00:00:00Z")
+    RefreshSession.objects.filter(pk=session_id).update(revoked_at="2026-01-01T00:00:00Z")
     _by_another_process(session_id=session_id)
 
 
@@ -55,6 +57,10 @@ def test_without_a_bell_the_change_arrives_within_a_second():
     assert arrived.wait(1.0)
 
 
+def _has(found: list[float], count: int) -> bool:
+    return len(found) == count
+
+
 def test_the_bell_wakes_other_processes_before_their_next_poll():
     moments: list[float] = []
     feed.subscribe(lambda change: moments.append(time.monotonic()))
@@ -65,7 +71,7 @@ def test_the_bell_wakes_other_processes_before_their_next_poll():
         began = time.monotonic()
         _by_another_process(user_id=uuid.uuid4())
         redis.ring(feed.CHANNEL)
-        eventually(lambda number=number: len(moments) == number)
+        eventually(functools.partial(_has, moments, number))
         delays.append(moments[-1] - began)
     assert min(delays) < feed.POLL_S / 2
 
@@ -147,7 +153,7 @@ def test_a_principal_is_believed_from_memory_only_while_the_feed_is_fresh():
     eventually(lambda: not feed.is_fresh(), within_s=3)
     assert principals.recall(credential.digest()) is None
     assert authentication.verify(credential, ip="").user_id == pair.user_id
-    with pytest.raises(feed.Unavailable):
+    with pytest.raises(Unavailable):
         feed.require_fresh()
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE access_changes_gone RENAME TO access_changes")
@@ -155,7 +161,7 @@ def test_a_principal_is_believed_from_memory_only_while_the_feed_is_fresh():
     assert principals.recall(credential.digest()) is not None
 
 
-def _shared(pair) -> object:
+def _shared(pair) -> Any:
     return principals.shared(
         user_id=pair.user_id, session_id=pair.session_id, expires_at=float("inf")
     )
@@ -178,7 +184,7 @@ def test_redis_is_no_authority_on_who_somebody_is():
     eventually(feed.is_fresh)
     authentication.verify(authentication.of_text(pair.access), ip="")
     client, key = redis.client("cache"), redis.session_key(user.pk, pair.session_id)
-    honest = client.get(key)
+    honest: Any = client.get(key)
     for forged in (honest[:-1] + b"\x01", b"", b"x" * 200, honest[:40] + b"\xff" + honest[41:]):
         client.set(key, forged)
         assert _shared(pair) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.contrib import admin
@@ -59,7 +59,7 @@ def frames() -> dict[str, Declaration | None]:
     from agents import consumers, frames
 
     assert consumers
-    tags = [frame.__struct_config__.tag for frame in frames.ClientFrame.__subclasses__()]
+    tags = [str(frame.__struct_config__.tag) for frame in frames.ClientFrame.__subclasses__()]
     return {f"frame {tag}": accounting.declared().get(f"frame {tag}") for tag in sorted(tags)}
 
 
@@ -68,7 +68,7 @@ def actions() -> dict[str, Declaration | None]:
     names = [
         f"action {model._meta.label}.{getattr(action, '__name__', action)}"
         for model, options in admin.site._registry.items()
-        for action in options.actions
+        for action in options.actions or ()
         if action not in _BUILT_IN_ACTIONS
     ]
     return {name: accounting.declared().get(name) for name in sorted(names)}
@@ -79,7 +79,9 @@ def every() -> dict[str, Declaration | None]:
     return routes() | tasks() | frames() | actions()
 
 
-def unmet(declared: dict[str, Declaration | None], reports: set[tuple[str, str, str]]) -> list[str]:
+def unmet(
+    declared: Mapping[str, Declaration | None], reports: set[tuple[str, str, str]]
+) -> list[str]:
     """What the suite's reports (entry, permission, outcome) leave unproven."""
     faults = []
     for where, declaration in sorted(declared.items()):

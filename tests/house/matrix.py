@@ -33,7 +33,7 @@ from the design and not from the code:
 For a frame, a task or an admin action, check the service behind it under its entry's name:
 
     matrix.check_call("frame start", P.AGENT_RUN,
-                      lambda actor, world: runs.open_run(actor=actor, workspace_id=world.workspace.pk))
+                      lambda actor, world: runs.open_run(actor=actor, ...))
 
 `tests/house/test_accounting.py` then fails for each route, frame, task or action that never met an
 allow and a deny of its declared permission.
@@ -319,8 +319,9 @@ def _digest() -> dict[str, str]:
     """One hash per table of what a refused request must leave as it was."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
-            " AND NOT relispartition AND relname NOT LIKE ALL(%s) ORDER BY relname",
+            "SELECT relname FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace = 'public'::regnamespace AND NOT relispartition"
+            " AND relname NOT LIKE ALL(%s) ORDER BY relname",
             [[prefix + "%" for prefix in _IGNORED_TABLES]],
         )
         tables = [name for (name,) in cursor.fetchall()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from datetime import timedelta
+from typing import Any
 
 import jwt
 import pytest
@@ -12,7 +13,7 @@ from django.conf import settings
 from django.test import Client
 
 from accounts.errors import CredentialConflict, OriginRefused
-from accounts.models import ApiKey, AuditEvent, RefreshSession, WsTicket
+from accounts.models import ApiKey, AuditEvent, RefreshSession, User, WsTicket
 from accounts.services import api_keys, authentication, keys, sockets, tickets, tokens
 from accounts.types import Actor, Scope
 from ideplatform.kit import clock
@@ -30,7 +31,7 @@ def _actor(pair) -> Actor:
 
 def _a_key(pair, **options):
     user_id = pair.user_id
-    organization = factories.User.objects.get(pk=user_id).personal_organization
+    organization = User.objects.get(pk=user_id).personal_organization
     return api_keys.create(
         actor=_actor(pair),
         organization_id=organization.pk,
@@ -45,8 +46,12 @@ def _claims(pair, **changes):
     return {name: value for name, value in (claims | changes).items() if value is not None}
 
 
+def _key(kid: str) -> bytes:
+    return keys.signing().key(kid) or b""
+
+
 def _signed(claims, *, kid="new", key=None, algorithm="HS256"):
-    key = key if key is not None else keys.signing().key("new")
+    key = key if key is not None else _key("new")
     return jwt.encode(claims, key, algorithm, headers={"kid": kid})
 
 
@@ -65,7 +70,7 @@ def test_a_token_of_our_own_making_passes_this_harness():
 @pytest.mark.parametrize(
     "forge",
     [
-        lambda claims: jwt.encode(claims, None, "none", headers={"kid": "new"}),
+        lambda claims: jwt.encode(claims, "", "none", headers={"kid": "new"}),
         lambda claims: _signed(claims, algorithm="HS512"),
         lambda claims: _signed(claims, algorithm="HS384"),
         lambda claims: _signed(claims, key=b"k" * 40),
@@ -74,7 +79,7 @@ def test_a_token_of_our_own_making_passes_this_harness():
         lambda claims: _signed(claims, kid="unknown"),
         lambda claims: _signed(claims, kid="../../dev/null"),
         lambda claims: _signed(claims, kid="old"),
-        lambda claims: jwt.encode(claims, keys.signing().key("new"), "HS256"),
+        lambda claims: jwt.encode(claims, _key("new"), "HS256"),
         lambda claims: _signed(claims)[:-2] + "AA",
         lambda claims: _signed(claims) + "A",
         lambda claims: ".".join(["e30"] * 3),
@@ -149,7 +154,7 @@ def test_a_refresh_token_opens_nothing_and_an_access_token_refreshes_nothing():
 
 def test_an_inactive_user_is_out_whatever_the_token_says():
     user, pair = signed_in()
-    factories.User.objects.filter(pk=user.pk).update(is_active=False)
+    User.objects.filter(pk=user.pk).update(is_active=False)
     assert _status(pair.access) == (401, "session_revoked")
 
 
@@ -326,7 +331,7 @@ def _ticket(pair, path=SOCKET, **options) -> str:
 def test_a_socket_takes_each_documented_credential():
     _, pair = signed_in()
     _, key = _a_key(pair)
-    ways = [
+    ways: list[dict[str, Any]] = [
         {"headers": {"authorization": f"Bearer {pair.access}"}},
         {"headers": {"authorization": f"Bearer {key.reveal()}"}},
         {"headers": {"x-api-key": key.reveal()}},
@@ -381,7 +386,7 @@ def test_a_ticket_at_another_path_is_refused_and_spent():
 def test_a_ticket_ends_after_thirty_seconds_and_with_its_session():
     _, pair = signed_in()
     late, orphan = _ticket(pair), _ticket(pair)
-    life = WsTicket.objects.values_list("expires_at", flat=True).first() - clock.now()
+    life = WsTicket.objects.all()[0].expires_at - clock.now()
     assert timedelta(seconds=25) < life < timedelta(seconds=31)
     WsTicket.objects.update(expires_at="2026-01-01T00:00:00Z")
     with pytest.raises(Unauthenticated):
