@@ -48,9 +48,7 @@ faults-quick: sync  ## the seeded share of the fault tests
 	$(RUN_TESTS) -m "faults and not scale" $(ARGS)
 
 bench: sync  ## every benchmark against a floor of the same run; fails on a missed target
-	@set -e; for file in bench/[a-z]*.py; do \
-		name=$${file##*/}; $(PY) -m bench.$${name%.py} $(ARGS); \
-	done
+	$(PY) -m bench $(ARGS)
 
 lint: format-check types imports migrations  ## style, types, import contracts, migrations
 
