@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,6 +12,8 @@ from ideplatform.observability import logs
 
 BASE_DIR = Path(__file__).resolve().parents[1]
 ENV = env.load()
+# Outside production the files are served from where they lie; the warning would be noise.
+warnings.filterwarnings("ignore", "No directory at", UserWarning)
 
 SECRET_KEY = ENV.secret_key.get_secret_value()
 DEBUG = ENV.debug and not ENV.is_production

@@ -25,7 +25,7 @@ TOKENS = 60
 PROMPT = f"[[sim:tokens={TOKENS} delay=20]] tell a story"
 QUICK = {"RUN_LEASE_S": "2", "RUN_HEARTBEAT_S": "0.5", "RUN_REAP_S": "0.3"}
 ASKED_ONCE = {"dequeued", "called"}
-"""Killed later, the vendor is asked again: the end of the first stream never reached the journal."""
+"""Killed later, the vendor is asked again: the end of the stream never reached the journal."""
 
 
 def _customer() -> tuple[Desk, str]:
