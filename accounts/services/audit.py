@@ -13,7 +13,6 @@ from accounts.types import Actor
 
 OK, DENIED, FAILED = "ok", "denied", "failed"
 MONTHS_AHEAD = 3
-KEPT_DAYS = 400
 # What an event may tell beside its columns: names of things, never content, keys or addresses.
 DETAILS = frozenset(
     {

@@ -49,12 +49,6 @@ class Supervisor:
         for sign in STOP_SIGNALS:
             loop.add_signal_handler(sign, self._on_signal)
 
-    def ignore_signals(self) -> None:
-        """Give the signals back to Python's defaults."""
-        loop = asyncio.get_running_loop()
-        for sign in STOP_SIGNALS:
-            loop.remove_signal_handler(sign)
-
     async def start(self, specs: Sequence[ChildSpec]) -> None:
         """Start children at the same time and keep them running."""
         children = [self._child(spec) for spec in specs]

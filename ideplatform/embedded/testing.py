@@ -31,7 +31,6 @@ class Stores:
 
     database_url: str
     owner_url: str
-    app_url: str
     redis_url: str
     data_dir: str
 
@@ -77,7 +76,6 @@ def guard() -> None:
         stores = Stores(
             database_url=postgres.superuser_url,
             owner_url=postgres.owner_url,
-            app_url=postgres.url,
             redis_url=redis.url,
             data_dir=str(data_dir),
         )

@@ -7,9 +7,7 @@ By `subprocess`, since Celery's pool forbids multiprocessing.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import functools
 import json
 import math
 import os
@@ -19,7 +17,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Literal
@@ -92,44 +89,17 @@ def run(
     limits = Limits(
         memory_mb=memory_mb, cpu_s=cpu_s, wall_s=wall_s, max_output_bytes=max_output_bytes
     )
-    return _run(target, body, limits, time.monotonic() + wall_s, _Stop())
-
-
-async def arun(
-    target: str,
-    body: bytes,
-    *,
-    memory_mb: int = MEMORY_MB,
-    cpu_s: float = CPU_S,
-    wall_s: float = WALL_S,
-    max_output_bytes: int = MAX_OUTPUT_BYTES,
-) -> bytes:
-    """`run` from a coroutine; cancelling it kills the child."""
-    limits = Limits(
-        memory_mb=memory_mb, cpu_s=cpu_s, wall_s=wall_s, max_output_bytes=max_output_bytes
-    )
-    stop = _Stop()
-    work = functools.partial(_run, target, body, limits, time.monotonic() + wall_s, stop)
-    try:
-        return await asyncio.get_running_loop().run_in_executor(_threads(), work)
-    except asyncio.CancelledError:
-        stop.now()
-        raise
+    return _run(target, body, limits, time.monotonic() + wall_s)
 
 
 _slots = threading.BoundedSemaphore(MAX_PARALLEL)
 
 
-@functools.cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=MAX_PARALLEL, thread_name_prefix="children")
-
-
-def _run(target: str, body: bytes, limits: Limits, deadline: float, stop: _Stop) -> bytes:
+def _run(target: str, body: bytes, limits: Limits, deadline: float) -> bytes:
     if not _slots.acquire(timeout=max(0.0, deadline - time.monotonic())):
         raise ChildrenBusy(retry_after_s=1)
     try:
-        return _Exchange(_start(target, limits), body, limits, deadline, stop).result()
+        return _Exchange(_start(target, limits), body, limits, deadline).result()
     except ChildFailed as failed:
         log.warning("child.failed", target=target, kind=failed.kind, input_bytes=len(body))
         raise
@@ -154,31 +124,6 @@ def _start(target: str, limits: Limits) -> subprocess.Popen[bytes]:
     )
 
 
-class _Stop:
-    """Lets another thread end the exchange, whether the child runs already or not."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._is_set = False
-
-    def watch(self, child: subprocess.Popen[bytes]) -> None:
-        with self._lock:
-            self._child = child
-            if self._is_set:
-                _kill(child)
-
-    def release(self) -> None:
-        with self._lock:
-            self._child = None
-
-    def now(self) -> None:
-        with self._lock:
-            self._is_set = True
-            if self._child is not None:
-                _kill(self._child)
-
-
 @dataclass(slots=True)
 class _Exchange:
     """Feeds one child and collects its answer, without ever waiting beyond the deadline."""
@@ -187,12 +132,10 @@ class _Exchange:
     body: bytes
     limits: Limits
     deadline: float
-    stop: _Stop
     output: bytearray = field(default_factory=bytearray)
     notes: bytearray = field(default_factory=bytearray)
 
     def result(self) -> bytes:
-        self.stop.watch(self.child)
         try:
             self._talk()
             status = self.child.wait(max(0.0, self.deadline - time.monotonic()))
@@ -252,7 +195,6 @@ class _Exchange:
     def _end(self) -> None:
         """Whatever happened: no process of the group, no descriptor and no zombie stays."""
         _kill(self.child)
-        self.stop.release()
         for pipe in (self.child.stdin, self.child.stdout, self.child.stderr):
             if pipe is not None:
                 pipe.close()

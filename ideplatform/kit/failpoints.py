@@ -28,8 +28,8 @@ class FailpointRaised(Exception):
     """The fault of the action `raise`: unexpected by every caller, as a real one would be."""
 
 
-class FailpointForbidden(Exception):
-    """A failpoint is set where it must not be, or is not of the form above."""
+class FailpointMalformed(Exception):
+    """A failpoint is not of the form above."""
 
 
 class _Point:
@@ -65,15 +65,9 @@ async def ahit(stage: str) -> None:
         await (asyncio.Future() if point.action == "hang" else asyncio.sleep(point.sleep_s))
 
 
-def refuse_in_production(environment: str) -> None:
-    """Start-up check; raises FailpointForbidden when a failpoint is set in production."""
-    if environment == "production" and os.environ.get(VARIABLE):
-        raise FailpointForbidden("FAILPOINT must not be set in production")
-
-
 @contextmanager
 def armed(text: str) -> Iterator[None]:
-    """Set failpoints in this process while the block runs; raises FailpointForbidden."""
+    """Set failpoints in this process while the block runs; raises FailpointMalformed."""
     global _points
     before, _points = _points, _parse(text)
     try:
@@ -99,14 +93,14 @@ def _parse(text: str) -> dict[str, _Point]:
     for entry in filter(None, (part.strip() for part in text.split(","))):
         form = _FORM.fullmatch(entry)
         if form is None:
-            raise FailpointForbidden("FAILPOINT is stage:kill|raise|hang|sleep=ms[@n]")
+            raise FailpointMalformed("FAILPOINT is stage:kill|raise|hang|sleep=ms[@n]")
         action, sleep_s = form["action"].partition("=")[0], int(form["ms"] or 0) / 1000
         points[form["stage"]] = _Point(action, sleep_s=sleep_s, nth=int(form["nth"] or 0))
     return points
 
 
 def _from_environment() -> dict[str, _Point]:
-    # A production process never arms, whether or not someone called the start-up check.
+    # `Env` refuses to start such a process; one that never loads it must not arm either.
     if os.environ.get("ENVIRONMENT") == "production":
         return {}
     return _parse(os.environ.get(VARIABLE, ""))

@@ -80,9 +80,5 @@ def ip_limit_key(ip: str, endpoint: str) -> str:
     return f"ratelimit:ip:{ip}:{endpoint}"
 
 
-def presence_key(workspace_id: UUID) -> str:
-    return f"presence:workspace:{workspace_id}"
-
-
 def tail_key(run_id: UUID) -> str:
     return f"run:{run_id}"

@@ -7,7 +7,6 @@ Without Redis a limit is open, or keeps a window in this process at 1/WEB_PROCES
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import hashlib
 import math
@@ -19,11 +18,10 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Final, Literal
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 import structlog
 from django.conf import settings
-from redis.commands.core import AsyncScript, Script
+from redis.commands.core import Script
 
 from ideplatform.kit import redis
 from ideplatform.kit.errors import TooManyRequests
@@ -74,7 +72,6 @@ class Limit:
 
 REGISTER: Final = Limit(endpoint="register", count=5, without_redis="local")
 REFRESH: Final = Limit(endpoint="refresh", count=60, without_redis="local")
-PASSWORD_RESET: Final = Limit(endpoint="password_reset", count=3, without_redis="local")
 RUN_START: Final = Limit(endpoint="run_start", count=30, without_redis="local")
 PROVIDER_TEST: Final = Limit(endpoint="provider_test", count=6, without_redis="local")
 SEARCH: Final = Limit(endpoint="search", count=60, without_redis="open")
@@ -129,17 +126,6 @@ def take(*claims: Claim) -> Taken:
         return _take_locally(claims)
     try:
         answer = _script()(keys=_keys(claims), args=_arguments(claims))
-    except redis.ERRORS as failed:
-        return _without_redis(claims, failed)
-    return _judged(claims, answer)
-
-
-async def atake(*claims: Claim) -> Taken:
-    """`take` from a coroutine."""
-    if _breaker.is_open():
-        return _take_locally(claims)
-    try:
-        answer = await _async_script()(keys=_keys(claims), args=_arguments(claims))
     except redis.ERRORS as failed:
         return _without_redis(claims, failed)
     return _judged(claims, answer)
@@ -270,21 +256,3 @@ def _subject(ip: str) -> str:
 @functools.cache
 def _script() -> Script:
     return redis.client("cache").register_script(_TAKE)
-
-
-_async_scripts: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncScript] = WeakKeyDictionary()
-
-
-def _async_script() -> AsyncScript:
-    loop = asyncio.get_running_loop()
-    script = _async_scripts.get(loop)
-    if script is None:
-        script = _async_scripts[loop] = redis.async_client("cache").register_script(_TAKE)
-    return script
-
-
-async def aclose() -> None:
-    """Close the running loop's connections to Redis."""
-    script = _async_scripts.pop(asyncio.get_running_loop(), None)
-    if script is not None:
-        await script.registered_client.aclose()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import os
@@ -20,7 +19,7 @@ import pytest
 
 from ideplatform.kit import children
 from ideplatform.kit.children import ChildFailed
-from tests.waiting import eventually, eventually_async
+from tests.waiting import eventually
 
 TARGETS = "tests.kit.child_targets:"
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,17 +40,12 @@ def _children_alive() -> list[psutil.Process]:
     ]
 
 
-async def _any_child_alive() -> bool:
-    return bool(_children_alive())
-
-
 @pytest.fixture(autouse=True)
 def _nothing_stays():
     descriptors = psutil.Process().num_fds()
     yield
     eventually(lambda: not _children_alive())
-    # Three belong to the event loop of an asynchronous test.
-    eventually(lambda: psutil.Process().num_fds() <= descriptors + 3)
+    eventually(lambda: psutil.Process().num_fds() <= descriptors)
 
 
 def _kind(target: str, body: bytes = b"", **limits: Any) -> str:
@@ -141,22 +135,6 @@ def test_the_network_is_gone_below_python_too_where_the_kernel_allows():
         answer = int(children.run(TARGETS + "connect_raw", port))
     expected = {True: {errno.ENETUNREACH}, False: {0, errno.EPERM}}[_grants_namespaces()]
     assert answer in expected
-
-
-async def test_cancelling_kills_the_child():
-    work = asyncio.create_task(children.arun(TARGETS + "spin", b"", cpu_s=30, wall_s=60))
-    await eventually_async(_any_child_alive)
-    work.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await work
-
-
-async def test_coroutines_get_results_and_failures_too():
-    bodies = [str(number).encode() for number in range(12)]
-    answers = await asyncio.gather(*(children.arun(TARGETS + "echo", body) for body in bodies))
-    assert answers == bodies
-    with pytest.raises(ChildFailed):
-        await children.arun(TARGETS + "fail", b"")
 
 
 def test_beyond_the_parallel_bound_a_call_waits_and_then_gives_up(tmp_path):

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import os
 import pickle
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -249,7 +248,7 @@ def test_weak_or_malformed_master_keys_are_refused_without_being_quoted(text):
 def test_the_first_key_signs_and_all_are_found():
     keys = Keyset.parse(f"b:{a_key()}, a:{a_key()}", name="JWT_KEYS")
     assert keys.newest == "b"
-    assert keys.kids == ("b", "a")
+    assert keys.key("b") is not None
     assert keys.key("a") is not None
     assert keys.key("unknown") is None
 
@@ -325,11 +324,8 @@ def test_a_mistyped_api_key_is_known_by_its_checksum(position, letter):
 
 @given(st.text(max_size=120))
 def test_any_other_text_is_malformed_and_nothing_worse(text):
-    keys = Keyset.parse(f"k:{a_key()}", name="JWT_KEYS")
     with pytest.raises(crypto.MalformedToken):
         crypto.read_api_key(text)
-    with pytest.raises(crypto.MalformedToken):
-        crypto.verify_refresh(text, keys=keys)
 
 
 def test_the_stored_mac_depends_on_pepper_id_and_secret():
@@ -345,43 +341,6 @@ def test_the_stored_mac_depends_on_pepper_id_and_secret():
     ]
     assert len(set(macs)) == 4
     assert crypto.same(macs[0], crypto.api_key_mac(key, peppers=peppers, version="2"))
-
-
-def test_a_refresh_token_is_a_function_of_session_generation_and_time():
-    keys = Keyset.parse(f"k:{a_key()}", name="JWT_KEYS")
-    moment = datetime(2026, 3, 1, 12, 0, 0, 123_457, tzinfo=UTC)
-    values: dict[str, Any] = {"sid": ROW, "generation": 4, "rotated_at": moment, "keys": keys}
-    token = crypto.refresh_token(**values)
-    assert crypto.refresh_token(**values) == token
-    assert crypto.refresh_token(**values | {"generation": 5}) != token
-    read = crypto.verify_refresh(token.reveal(), keys=keys)
-    assert (read.sid, read.generation) == (ROW, 4)
-    assert read.rotated_at_us == 1_772_366_400_123_457
-
-
-@given(position=st.integers(0, 103))
-def test_a_changed_refresh_token_is_refused(position):
-    keys = Keyset.parse(f"k:{a_key()}", name="JWT_KEYS")
-    token = crypto.refresh_token(
-        sid=ROW, generation=4, rotated_at=datetime.now(UTC), keys=keys
-    ).reveal()
-    letter = "0" if token[position] != "0" else "1"
-    with pytest.raises(crypto.MalformedToken):
-        crypto.verify_refresh(token[:position] + letter + token[position + 1 :], keys=keys)
-
-
-def test_a_refresh_token_lives_as_long_as_its_key_is_listed():
-    old, new = f"old:{a_key()}", f"new:{a_key()}"
-    token = crypto.refresh_token(
-        sid=ROW,
-        generation=1,
-        rotated_at=datetime.now(UTC),
-        keys=Keyset.parse(old, name="JWT_KEYS"),
-    ).reveal()
-    both = Keyset.parse(f"{new},{old}", name="JWT_KEYS")
-    assert crypto.verify_refresh(token, keys=both).generation == 1
-    with pytest.raises(crypto.MalformedToken):
-        crypto.verify_refresh(token, keys=Keyset.parse(new, name="JWT_KEYS"))
 
 
 def test_one_time_tokens_are_random_and_kept_as_a_hash():

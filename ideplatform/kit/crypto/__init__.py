@@ -25,16 +25,13 @@ from ideplatform.kit.crypto.secret import Secret
 from ideplatform.kit.crypto.tokens import (
     ApiKeyText,
     MalformedToken,
-    RefreshText,
     api_key_mac,
     crc6,
     new_api_key,
     new_token,
     read_api_key,
-    refresh_token,
     same,
     token_hash,
-    verify_refresh,
 )
 
 __all__ = [
@@ -46,7 +43,6 @@ __all__ = [
     "Keyset",
     "LocalKeyring",
     "MalformedToken",
-    "RefreshText",
     "SealBroken",
     "Secret",
     "WeakKey",
@@ -59,11 +55,9 @@ __all__ = [
     "new_token",
     "open_sealed",
     "read_api_key",
-    "refresh_token",
     "same",
     "seal",
     "token_hash",
     "unwrap_data_key",
-    "verify_refresh",
     "wrap_data_key",
 ]

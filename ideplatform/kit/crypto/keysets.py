@@ -63,11 +63,6 @@ class Keyset:
             raise WeakKey(f"{name} names the same key twice")
         return cls(keys)
 
-    @property
-    def kids(self) -> tuple[str, ...]:
-        """Newest first."""
-        return tuple(self._keys)
-
     def key(self, kid: str) -> bytes | None:
         """The key of that name, or None: a token chooses its kid, so it may be any text."""
         return self._keys.get(kid)
