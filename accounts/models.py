@@ -109,29 +109,6 @@ class OrganizationMembership(models.Model):
         return f"{self.user_id} {self.role}"
 
 
-class Invitation(models.Model):
-    """An offer to join, bound to an address; the token is known to its receiver only."""
-
-    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
-    email = models.CharField(max_length=255)
-    organization = models.ForeignKey(Organization, models.CASCADE, related_name="invitations")
-    organization_role = models.CharField(max_length=10, choices=choices(OrganizationRole))
-    workspace_id = models.UUIDField(null=True, blank=True)
-    workspace_role = models.CharField(max_length=10, blank=True, default="")
-    token_hash = models.BinaryField(max_length=32, unique=True)
-    invited_by = models.ForeignKey(User, models.PROTECT, related_name="+")
-    expires_at = models.DateTimeField()
-    accepted_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        db_table = "invitations"
-        constraints = [one_of("organization_role", OrganizationRole, "invitations_role")]
-
-    def __str__(self) -> str:
-        return str(self.id)
-
-
 class RefreshSession(models.Model):
     """A family of refresh tokens; its id is the `sid` of every token and cookie of it."""
 

@@ -100,26 +100,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='Invitation',
-            fields=[
-                ('id', models.UUIDField(default=ideplatform.kit.ids.new, editable=False, primary_key=True, serialize=False)),
-                ('email', models.CharField(max_length=255)),
-                ('organization_role', models.CharField(choices=[('owner', 'Owner'), ('admin', 'Admin'), ('billing', 'Billing'), ('member', 'Member')], max_length=10)),
-                ('workspace_id', models.UUIDField(blank=True, null=True)),
-                ('workspace_role', models.CharField(blank=True, default='', max_length=10)),
-                ('token_hash', models.BinaryField(max_length=32, unique=True)),
-                ('expires_at', models.DateTimeField()),
-                ('accepted_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('invited_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='invitations', to='accounts.organization')),
-            ],
-            options={
-                'db_table': 'invitations',
-                'constraints': [models.CheckConstraint(condition=models.Q(('organization_role__in', ['owner', 'admin', 'billing', 'member'])), name='invitations_role')],
-            },
-        ),
-        migrations.CreateModel(
             name='DataKey',
             fields=[
                 ('id', models.UUIDField(default=ideplatform.kit.ids.new, editable=False, primary_key=True, serialize=False)),
