@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from typing import Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import redis
@@ -16,6 +17,8 @@ from django.conf import settings
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from ideplatform.kit import redis_connections
 
 Role = Literal["bus", "tail", "cache", "broker"]
 TIMEOUT_S = 1.0
@@ -44,12 +47,14 @@ def client(role: Role) -> redis.Redis:
 
 def async_client(role: Role, *, socket_timeout_s: float = TIMEOUT_S) -> redis.asyncio.Redis:
     """A new asynchronous client; its owner closes it. One event loop only."""
-    return redis.asyncio.Redis.from_url(
+    pool = redis.asyncio.ConnectionPool.from_url(
         url(role),
         socket_timeout=socket_timeout_s,
         socket_connect_timeout=TIMEOUT_S,
         retry=AsyncRetry(NoBackoff(), _RETRIES),
     )
+    pool.connection_class = redis_connections.BY_SCHEME[urlsplit(url(role)).scheme]
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def ring(channel: str, message: bytes = b"") -> None:
