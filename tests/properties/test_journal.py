@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from django.db.models.functions import Now
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agents import frames, journal
@@ -159,8 +159,16 @@ def check(operations):
 quietly = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
+LOST = ["append", "append", "send", "look", "flush redis", "kill"]
+"""Two clients saw what neither PostgreSQL nor Redis kept."""
+
+
 @settings(max_examples=40, **quietly)
 @given(OPERATIONS)
+@example([*LOST, "look"])
+@example([*LOST, "append", "append", "append", "store", "look"])
+@example([*LOST, "append", "append", "append", "store", "drop", "drop", "look"])
+@example([*LOST, *LOST, "append", "append", "append", "append", "store", "send", "look"])
 def test_any_interleaving_gives_every_client_the_journal(committed_db, operations):
     check(operations)
 
