@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -41,12 +43,21 @@ class Env(BaseSettings):
         description="`version:pepper` pairs with commas for the HMAC of API keys; the first is new."
     )
     vault_master_keys: SecretStr = Field(
-        description="`version:base64 of 32 bytes` pairs with commas; the highest version wraps."
+        SecretStr(""),
+        description="`version:base64 of 32 bytes` pairs with commas; the highest version wraps.",
+    )
+    vault_master_keys_file: str = Field(
+        "",
+        description=(
+            "Instead of VAULT_MASTER_KEYS: a file of such pairs, one a line, that only its owner "
+            "may write."
+        ),
+        validate_default=True,
     )
 
     database_url: str = Field(description="PostgreSQL of the application role.")
     database_owner_url: str = Field(
-        "", description="PostgreSQL of the role that migrates; empty: DATABASE_URL."
+        "", description="PostgreSQL of the role that `manage.py migrate` uses; empty: DATABASE_URL."
     )
     db_pool_max: int = Field(10, ge=1, le=200, description="Connections per process, at most.")
     db_pool_wait_s: float = Field(5, gt=0, description="Seconds to wait for a connection.")
@@ -70,7 +81,8 @@ class Env(BaseSettings):
         description="Host names served, with commas.",
     )
     allowed_origins: Names = Field(
-        (), description="Browser origins allowed on sockets and the API, with commas."
+        (),
+        description="Origins whose pages may use a browser's session, beside PUBLIC_URL.",
     )
     trusted_proxy_count: int = Field(0, ge=0, description="Proxies in front that set headers.")
 
@@ -89,10 +101,6 @@ class Env(BaseSettings):
     email_verification: Literal["optional", "mandatory"] = Field(
         "optional",
         description="Whether an address must be verified before the first sign-in.",
-    )
-    email_url: str = Field(
-        "",
-        description="smtp://user:password@host:port; empty: messages go to the log directory.",
     )
     access_token_s: int = Field(600, ge=30, description="Life of an access token, seconds.")
     refresh_token_s: int = Field(30 * 86_400, ge=60, description="Sliding life of a session.")
@@ -121,8 +129,6 @@ class Env(BaseSettings):
     run_reap_s: float = Field(2, gt=0, description="Pause between searches for expired leases.")
     journal_flush_ms: int = Field(8, ge=1, description="Batching of the live tail.")
     journal_persist_ms: int = Field(250, ge=1, description="Batching of journal rows.")
-    run_events_days: int = Field(30, ge=7, description="Days a run's journal is kept.")
-    client_tool_timeout_s: int = Field(300, ge=1, description="Wait for a client's tool.")
     ws_window_bytes: int = Field(262_144, ge=1_024, description="Unacknowledged bytes per run.")
     ws_queue_max_bytes: int = Field(4_194_304, ge=65_536, description="Queue of a slow socket.")
 
@@ -137,6 +143,14 @@ class Env(BaseSettings):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("vault_master_keys_file")
+    @classmethod
+    def _one_place_of_master_keys(cls, path: str, info: ValidationInfo) -> str:
+        """Here and not after all fields, so that it is reported with every other fault."""
+        if bool(path) == bool(info.data.get("vault_master_keys")):
+            raise ValueError("set either VAULT_MASTER_KEYS or VAULT_MASTER_KEYS_FILE")
+        return path
 
     @model_validator(mode="after")
     def _refuse_toys_in_production(self) -> Self:
@@ -154,6 +168,12 @@ class Env(BaseSettings):
     @property
     def is_production(self) -> bool:
         return self.environment == "production"
+
+    @property
+    def trusted_origins(self) -> tuple[str, ...]:
+        """Our own origin and the listed ones: pages that may use a browser's session."""
+        own = urlsplit(self.public_url)
+        return f"{own.scheme}://{own.netloc}", *self.allowed_origins
 
 
 def load() -> Env:

@@ -114,7 +114,11 @@ def _database(url: str) -> dict[str, object]:
     }
 
 
-DATABASES = {"default": _database(ENV.database_url)}
+# Only the owner of the tables may change them; every other process has the application's role.
+_is_migration = sys.argv[1:2] == ["migrate"]
+DATABASES = {
+    "default": _database((_is_migration and ENV.database_owner_url) or ENV.database_url),
+}
 
 AUTHENTICATION_BACKENDS = ["accounts.backends.ThrottledBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
@@ -151,6 +155,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENV.public_url.startswith("https://")
+# Our own origin too: behind a proxy that ends TLS Django takes a request for plain HTTP.
+CSRF_TRUSTED_ORIGINS = list(ENV.trusted_origins)
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 from django.conf import settings
 
@@ -24,8 +25,16 @@ def peppers() -> crypto.Keyset:
 
 @functools.cache
 def masters() -> crypto.LocalKeyring:
-    """VAULT_MASTER_KEYS: the highest version wraps data keys, all unwrap."""
-    return crypto.LocalKeyring.parse(settings.ENV.vault_master_keys.get_secret_value())
+    """VAULT_MASTER_KEYS or its file: the highest version wraps data keys, all unwrap."""
+    return crypto.LocalKeyring.parse(_master_text())
+
+
+def _master_text() -> str:
+    env = settings.ENV
+    if env.vault_master_keys_file:
+        return crypto.read_masters(Path(env.vault_master_keys_file))
+    text: str = env.vault_master_keys.get_secret_value()
+    return text
 
 
 def check() -> None:
@@ -35,7 +44,7 @@ def check() -> None:
         "SECRET_KEY": env.secret_key.get_secret_value(),
         "JWT_KEYS": env.jwt_keys.get_secret_value(),
         "API_KEY_PEPPERS": env.api_key_peppers.get_secret_value(),
-        "VAULT_MASTER_KEYS": env.vault_master_keys.get_secret_value(),
+        "VAULT_MASTER_KEYS": _master_text(),
     }
     crypto.check_separate(texts)
     signing(), peppers(), masters()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from django.conf import settings
 
@@ -75,8 +75,6 @@ def _ticket_in(query: str) -> str:
 
 def _by_cookie(credential: Credential, origin: str, *, ip: str) -> Actor:
     """A browser sends cookies for any page that dials us, so the page's origin must be listed."""
-    own = urlsplit(settings.ENV.public_url)
-    listed = {f"{own.scheme}://{own.netloc}", *settings.ENV.allowed_origins}
-    if origin not in listed:
+    if origin not in settings.ENV.trusted_origins:
         raise OriginRefused
     return authentication.verify(credential, ip=ip)

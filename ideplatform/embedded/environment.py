@@ -75,7 +75,9 @@ def adopt(environment: MutableMapping[str, str]) -> None:
         return
     data_dir = Path(environment.get("DATA_DIR", DEFAULT_DATA_DIR))
     found = {
-        **private_files.read_values(data_dir / secret_values.FILE_NAME),
+        **secret_values.without_vault(
+            private_files.read_values(data_dir / secret_values.FILE_NAME), environment
+        ),
         **private_files.read_values(data_dir / ADDRESSES),
     }
     if "DATABASE_URL" in environment:

@@ -100,6 +100,14 @@ def test_a_command_finds_the_platform_of_its_directory(tmp_path: Path):
     assert "DATABASE_URL" not in stopped
 
 
+def test_a_command_with_its_own_file_of_master_keys_reads_no_other(tmp_path: Path):
+    secret_values.ensure(tmp_path, {})
+    found = {"DATA_DIR": str(tmp_path), "VAULT_MASTER_KEYS_FILE": "/run/secrets/masters"}
+    environment.adopt(found)
+    assert set(found) >= {"SECRET_KEY", "JWT_KEYS"}
+    assert "VAULT_MASTER_KEYS" not in found
+
+
 def test_a_command_with_its_own_database_is_left_alone(tmp_path: Path):
     values = {"DATABASE_URL": "postgres://app", "DATABASE_OWNER_URL": "postgres://owner"}
     private_files.write_values(tmp_path / "up.env", values, heading="x")

@@ -68,6 +68,21 @@ def test_a_key_ring_from_outside_opens_a_directory_without_its_file(tmp_path: Pa
     assert found["VAULT_MASTER_KEYS"] == "2:outside"
 
 
+def test_a_file_of_master_keys_from_outside_is_the_only_one(tmp_path: Path):
+    (tmp_path / "postgres.env").touch()
+    found = secret_values.ensure(tmp_path, {"VAULT_MASTER_KEYS_FILE": "/run/secrets/masters"})
+    assert set(found) == NAMES - {"VAULT_MASTER_KEYS"}
+    assert "VAULT_MASTER_KEYS=" not in (tmp_path / "secrets.env").read_text()
+
+
+def test_a_file_of_master_keys_leaves_the_known_key_where_it_is(tmp_path: Path):
+    secret_values.ensure(tmp_path, {})
+    text = (tmp_path / "secrets.env").read_bytes()
+    found = secret_values.ensure(tmp_path, {"VAULT_MASTER_KEYS_FILE": "/run/secrets/masters"})
+    assert "VAULT_MASTER_KEYS" not in found
+    assert (tmp_path / "secrets.env").read_bytes() == text
+
+
 def _made(path: Path) -> Path:
     path.mkdir()
     return path

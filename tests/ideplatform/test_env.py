@@ -20,11 +20,13 @@ GOOD = {
 }
 
 
-def start(**changes: str) -> subprocess.CompletedProcess[str]:
-    """Load the settings in a fresh process."""
+def start(
+    program: str = "import django; django.setup()", command: str = "", **changes: str
+) -> subprocess.CompletedProcess[str]:
+    """Load the settings in a fresh process, as `manage.py <command>` would."""
     env = {"PATH": os.environ["PATH"], "ENVIRONMENT": "production"} | GOOD | changes
     return subprocess.run(
-        [sys.executable, "-c", "import django; django.setup()"],
+        [sys.executable, "-c", program, command],
         cwd=ROOT,
         env=env | {"DJANGO_SETTINGS_MODULE": "ideplatform.settings"},
         capture_output=True,
@@ -44,6 +46,57 @@ def test_every_wrong_variable_is_named_at_once_and_no_value_shown():
     assert "DB_POOL_MAX" in done.stderr
     assert "WEB_PROCESSES" in done.stderr
     assert "hidden-value" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "owner", "user"),
+    [
+        ("migrate", "postgres://owner@127.0.0.1:1/none", "owner"),
+        ("migrate", "", "nobody"),
+        ("serve", "postgres://owner@127.0.0.1:1/none", "nobody"),
+    ],
+)
+def test_only_a_migration_is_the_owner_of_the_tables(command, owner, user):
+    program = "from django.conf import settings; print(settings.DATABASES['default']['USER'])"
+    assert start(program, command, DATABASE_OWNER_URL=owner).stdout == user + "\n"
+
+
+def test_forms_come_from_our_own_origin_and_the_listed_ones():
+    program = "from django.conf import settings; print(*settings.CSRF_TRUSTED_ORIGINS)"
+    done = start(
+        program,
+        PUBLIC_URL="https://ide.example/path",
+        ALLOWED_ORIGINS="https://a.example, https://b.example",
+    )
+    assert done.stdout == "https://ide.example https://a.example https://b.example\n"
+
+
+def test_master_keys_may_stand_in_a_file(tmp_path):
+    path = tmp_path / "masters"
+    path.write_text(GOOD["VAULT_MASTER_KEYS"] + "\n")
+    path.chmod(0o600)
+    assert start(VAULT_MASTER_KEYS="", VAULT_MASTER_KEYS_FILE=str(path)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"VAULT_MASTER_KEYS": ""}, {"VAULT_MASTER_KEYS_FILE": "/run/secrets/masters"}],
+    ids=["neither", "both"],
+)
+def test_master_keys_stand_in_one_place(changes):
+    done = start(**changes, WEB_PROCESSES="0")
+    assert done.returncode != 0
+    assert "set either VAULT_MASTER_KEYS or VAULT_MASTER_KEYS_FILE" in done.stderr
+    assert "WEB_PROCESSES" in done.stderr
+
+
+def test_a_file_of_master_keys_that_others_may_write_stops_the_start(tmp_path):
+    path = tmp_path / "masters"
+    path.write_text(GOOD["VAULT_MASTER_KEYS"])
+    path.chmod(0o622)
+    done = start(VAULT_MASTER_KEYS="", VAULT_MASTER_KEYS_FILE=str(path))
+    assert done.returncode != 0
+    assert "VAULT_MASTER_KEYS_FILE may be written by others" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from ideplatform.kit.crypto.keyring import (
     Keyring,
     LocalKeyring,
     Wrapped,
+    read_masters,
     unwrap_data_key,
     wrap_data_key,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "new_token",
     "open_sealed",
     "read_api_key",
+    "read_masters",
     "same",
     "seal",
     "token_hash",

@@ -53,20 +53,13 @@ class LocalKeyring:
         self._ciphers = {version: AESGCM(key) for version, key in masters.items()}
 
     @classmethod
-    def parse(cls, text: str, *, forbidden: frozenset[str] = frozenset()) -> LocalKeyring:
+    def parse(cls, text: str) -> LocalKeyring:
         """From `version:base64 of 32 bytes` pairs; raises WeakKey, never quoting a key."""
         masters: dict[int, bytes] = {}
         for version, encoded in entries(text, name="VAULT_MASTER_KEYS"):
-            check_material(encoded, name="VAULT_MASTER_KEYS", forbidden=forbidden)
+            check_material(encoded, name="VAULT_MASTER_KEYS")
             masters[_version(version)] = _key(encoded)
         return cls(masters)
-
-    @classmethod
-    def read(cls, path: Path, *, forbidden: frozenset[str] = frozenset()) -> LocalKeyring:
-        """From a file of such pairs, one per line; one that others may write is refused."""
-        if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise WeakKey("VAULT_MASTER_KEYS_FILE may be written by others")
-        return cls.parse(",".join(path.read_text().split()), forbidden=forbidden)
 
     @property
     def current(self) -> int:
@@ -95,6 +88,20 @@ class LocalKeyring:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a keyring is neither pickled nor copied")
+
+
+def read_masters(path: Path) -> str:
+    """The text of VAULT_MASTER_KEYS_FILE: one `version:key` pair a line.
+
+    Raises WeakKey for a file that cannot be read, or that others may write.
+    """
+    try:
+        mode, text = path.stat().st_mode, path.read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        raise WeakKey("VAULT_MASTER_KEYS_FILE names no readable file of keys") from None
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise WeakKey("VAULT_MASTER_KEYS_FILE may be written by others")
+    return ",".join(text.split())
 
 
 def wrap_data_key(key: DataKey, *, organization: UUID, keyring: Keyring) -> Wrapped:

@@ -48,14 +48,14 @@ class Keyset:
         self.newest = next(iter(keys))
 
     @classmethod
-    def parse(cls, text: str, *, name: str, forbidden: frozenset[str] = frozenset()) -> Keyset:
-        """From `kid:key` pairs with commas. `forbidden` holds values used for something else.
+    def parse(cls, text: str, *, name: str) -> Keyset:
+        """From `kid:key` pairs with commas.
 
         Raises WeakKey for an empty list, a repeated kid or key, a short or well-known key.
         """
         keys: dict[str, bytes] = {}
         for kid, key in entries(text, name=name):
-            check_material(key, name=name, forbidden=forbidden)
+            check_material(key, name=name)
             keys[kid] = key.encode()
         if not keys:
             raise WeakKey(f"{name} names no key")
@@ -91,7 +91,7 @@ def entries(text: str, *, name: str) -> Iterator[tuple[str, str]]:
         yield kid, key.strip()
 
 
-def check_material(key: str, *, name: str, forbidden: frozenset[str] = frozenset()) -> None:
+def check_material(key: str, *, name: str) -> None:
     """Refuse a key that a stranger could know or guess; raises WeakKey."""
     lowered = key.lower()
     if len(key.encode()) < MIN_KEY_BYTES:
@@ -100,8 +100,6 @@ def check_material(key: str, *, name: str, forbidden: frozenset[str] = frozenset
         raise WeakKey(f"{name} holds a well-known example key")
     if len(set(key)) < 10:
         raise WeakKey(f"{name} holds a key that is not random")
-    if any(key in other or other in key for other in forbidden if other):
-        raise WeakKey(f"{name} repeats a key that serves something else")
 
 
 def check_separate(settings: dict[str, str]) -> None:
