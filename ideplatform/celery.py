@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, setup_logging, worker_ready
+from celery.signals import beat_init, before_task_publish, setup_logging, worker_ready
 from kombu.entity import Queue
 
 from ideplatform.observability import health, server
@@ -20,8 +21,10 @@ AGENT_TASKS, EMBEDDINGS, DEFAULT = (
     "queue:embeddings",
     "queue:default",
 )
+QUEUES = (AGENT_TASKS, EMBEDDINGS, DEFAULT)
 HARD_LIMIT_S = 900
 BROKER_BEAT_S = 5
+PUBLISHED_AT = "published_at"  # a header of every message: seconds since 1970
 
 
 def _broker_url() -> str:
@@ -46,7 +49,7 @@ app.conf.update(
     # Without a routing key of its own every queue gets the default one, and every message.
     task_queues=[
         Queue(name, routing_key=name)  # type: ignore[no-untyped-call]
-        for name in (AGENT_TASKS, EMBEDDINGS, DEFAULT)
+        for name in QUEUES
     ],
     task_routes={"agents.tasks.execute_run": {"queue": AGENT_TASKS}},
     task_serializer="json",
@@ -83,6 +86,19 @@ def _keep_our_logs(**_: object) -> None:
 def _show_health(**_: object) -> None:
     """Workers and beat answer probes and scrapes on a port of their own."""
     server.start(host=settings.ENV.metrics_host, port=settings.ENV.metrics_port)
+
+
+@before_task_publish.connect  # type: ignore[untyped-decorator]
+def _stamp(headers: dict[str, Any], **_: object) -> None:
+    """How long a message has waited is known from the message alone."""
+    headers[PUBLISHED_AT] = time.time()
+
+
+@beat_init.connect  # type: ignore[untyped-decorator]
+def _watch_the_fleet(**_: object) -> None:
+    from ideplatform import fleet
+
+    fleet.watch()
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -5,6 +5,7 @@ The public form is `<prefix>_` 26 characters of lower-case Crockford base32: it 
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID, uuid5
 
 import uuid_utils.compat
@@ -19,6 +20,12 @@ LENGTH = 26
 def new() -> UUID:
     """A fresh UUIDv7: ordered by creation time within a process."""
     return uuid_utils.compat.uuid7()
+
+
+def earliest(moment: datetime) -> UUID:
+    """The smallest UUIDv7 of that millisecond: whatever was made since has a larger one."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62)
 
 
 def derived(parent: UUID, *parts: object) -> UUID:

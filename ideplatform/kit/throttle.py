@@ -16,6 +16,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+from operator import itemgetter
 from typing import Final, Literal
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from redis.commands.core import Script
 
 from ideplatform.kit import redis
 from ideplatform.kit.errors import TooManyRequests
+from ideplatform.observability import metrics
 
 log = structlog.get_logger(__name__)
 
@@ -35,17 +37,18 @@ _LOCAL_KEYS: Final = 10_000
 _TAKE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local wait = 0
+local wait, which = 0, 0
 for i, key in ipairs(KEYS) do
   local count, window = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
   redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', now - window))
   local size = redis.call('ZCARD', key)
   if size >= count then
     local last = redis.call('ZRANGE', key, size - count, size - count, 'WITHSCORES')
-    wait = math.max(wait, last[2] + window - now)
+    local left = last[2] + window - now
+    if left > wait then wait, which = left, i end
   end
 end
-if wait > 0 then return {0, string.format('%.0f', wait)} end
+if wait > 0 then return {0, string.format('%.0f', wait), which} end
 local stamps = {1}
 for i, key in ipairs(KEYS) do
   local stamp = now
@@ -171,16 +174,14 @@ class _LocalWindows:
         now = time.monotonic()
         with self._lock:
             windows = [self._current(claim, now) for claim in claims]
-            wait_s = max(
-                (
-                    window[len(window) - _share(claim.limit)] + claim.limit.window_s - now
-                    for claim, window in zip(claims, windows, strict=True)
-                    if len(window) >= _share(claim.limit)
-                ),
-                default=0.0,
-            )
-            if wait_s > 0:
-                raise _too_many(wait_s)
+            waits = [
+                (window[len(window) - _share(claim.limit)] + claim.limit.window_s - now, claim)
+                for claim, window in zip(claims, windows, strict=True)
+                if len(window) >= _share(claim.limit)
+            ]
+            if waits:
+                wait_s, claim = max(waits, key=itemgetter(0))
+                raise _too_many(claim, wait_s)
             for window in windows:
                 window.append(now)
         return Taken(tuple(claims), (repr(now),) * len(claims), is_local=True)
@@ -218,12 +219,14 @@ def _take_locally(claims: Sequence[Claim]) -> Taken:
 def _judged(claims: tuple[Claim, ...], answer: list[int | bytes]) -> Taken:
     passed, *values = answer
     if not passed:
-        raise _too_many(int(values[0]) / 1_000_000)
+        wait_us, which = values
+        raise _too_many(claims[int(which) - 1], int(wait_us) / 1_000_000)
     stamps = tuple(value.decode() for value in values if isinstance(value, bytes))
     return Taken(claims, stamps)
 
 
-def _too_many(wait_s: float) -> TooManyRequests:
+def _too_many(claim: Claim, wait_s: float) -> TooManyRequests:
+    metrics.rate_limited_total.labels(endpoint=claim.limit.endpoint).inc()
     return TooManyRequests(retry_after_s=max(1, math.ceil(wait_s)))
 
 

@@ -1,6 +1,7 @@
 """Identifiers sort by time, read well, and refuse what they are not."""
 
-from uuid import UUID
+from datetime import UTC, datetime, timedelta
+from uuid import RFC_4122, UUID
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,15 @@ def test_new_ids_are_version_7_and_ordered():
     assert {i.version for i in made} == {7}
     assert made == sorted(made)
     assert len(set(made)) == 1000
+
+
+def test_the_earliest_id_of_a_moment_stands_between_those_before_and_after():
+    before = ids.new()
+    moment = datetime.now(UTC) + timedelta(hours=1)
+    earliest = ids.earliest(moment)
+    assert before < earliest < ids.earliest(moment + timedelta(milliseconds=1))
+    assert (earliest.version, earliest.variant) == (7, RFC_4122)
+    assert ids.earliest(datetime.now(UTC) - timedelta(seconds=1)) < ids.new()
 
 
 @given(st.uuids())

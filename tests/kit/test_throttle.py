@@ -16,6 +16,7 @@ import pytest
 from ideplatform.kit import redis, throttle
 from ideplatform.kit.errors import TooManyRequests
 from ideplatform.kit.throttle import Limit
+from ideplatform.observability import metrics
 from tests.waiting import eventually
 
 USER = UUID("01900000-0000-7000-8000-000000000001")
@@ -84,6 +85,19 @@ def test_a_refusal_says_when_to_come_back_and_counts_nothing():
         throttle.take(claim)
     assert refused.value.retry_after_s == 60
     assert _size(claim) == 2
+
+
+def test_a_refusal_is_counted_by_the_limit_that_keeps_one_waiting_longest():
+    small, wide = throttle.of_user(TWO, USER), throttle.of_user(HUNDRED, USER)
+    refused = metrics.rate_limited_total.labels(endpoint=TWO.endpoint)
+    other = metrics.rate_limited_total.labels(endpoint=HUNDRED.endpoint)
+    before = refused._value.get(), other._value.get()
+    throttle.take(wide, small)
+    throttle.take(wide, small)
+    with pytest.raises(TooManyRequests):
+        throttle.take(wide, small)
+    assert (refused._value.get(), other._value.get()) == (before[0] + 1, before[1])
+    assert _size(wide) == 2
 
 
 def test_the_window_slides():
