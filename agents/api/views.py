@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 from accounts.api.authentication import actor_of
 from accounts.services import access
-from accounts.types import Permission
+from accounts.types import Actor, Permission
 from agents import catalog, selectors
 from agents.api import serializers, sse
 from agents.api.queries import identifier, number, text
@@ -26,6 +26,7 @@ from ideplatform.kit import paging
 from ideplatform.kit.errors import NotFound
 from ideplatform.kit.renderers import JSONRenderer
 from ideplatform.kit.serializers import read
+from workspaces.services import access as workspace_access
 
 EVENTS_MOST = 1_000
 WAITING_MOST = 64
@@ -78,8 +79,10 @@ class Runs(APIView):
     def get(self, request: Request) -> Response:
         actor = actor_of(request)
         access.authorise_listing(actor, Permission.RUN_READ)
-        workspace_id = identifier(request, "workspace_id")
+        workspace_id = _workspace_id(request, actor)
         conversation_id = identifier(request, "conversation_id")
+        if conversation_id is not None:
+            conversations.readable(actor=actor, conversation_id=conversation_id)
         state = text(request, "state", one_of=[state.value for state in RunState])
         found = selectors.runs_of(
             actor, workspace_id=workspace_id, conversation_id=conversation_id, state=state
@@ -171,7 +174,7 @@ class Messages(APIView):
 def _conversations(request: Request, *, agent_id: str) -> Response:
     actor = actor_of(request)
     access.authorise_listing(actor, Permission.RUN_READ)
-    workspace_id = identifier(request, "workspace_id")
+    workspace_id = _workspace_id(request, actor)
     page = paging.page(
         selectors.conversations_of(actor, workspace_id=workspace_id, agent_id=agent_id),
         order=("-updated_at", "-id"),
@@ -181,6 +184,14 @@ def _conversations(request: Request, *, agent_id: str) -> Response:
     )
     items = [serializers.conversation(row) for row in page.items]
     return Response({"items": items, "next_cursor": page.next_cursor})
+
+
+def _workspace_id(request: Request, actor: Actor) -> UUID | None:
+    """The workspace of a filter; a foreign one is answered like one that is not there."""
+    workspace_id = identifier(request, "workspace_id")
+    if workspace_id is not None:
+        workspace_access.workspace(actor, workspace_id, Permission.RUN_READ)
+    return workspace_id
 
 
 def _known(agent_id: str) -> str:

@@ -46,7 +46,20 @@ class PlatformError(Exception):
 
 
 class InvalidInput(PlatformError):
+    """`errors` say where; a fault of the input as a whole has the pointer ""."""
+
     code, title, status = "invalid_input", "The input is not valid", 422
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        errors: Sequence[Pointer] = (),
+        retry_after_s: int | None = None,
+        **extra: object,
+    ) -> None:
+        whole = Pointer(pointer="", detail=detail or self.title)
+        super().__init__(detail, errors=errors or [whole], retry_after_s=retry_after_s, **extra)
 
 
 class MalformedRequest(PlatformError):
@@ -171,8 +184,8 @@ class DatabaseDown(Unavailable):
 
 
 def registered(root: type[PlatformError] = PlatformError) -> list[type[PlatformError]]:
-    """Every error class of the loaded process, parents first."""
+    """Every error class of the loaded process once, parents first."""
     found = [root]
     for child in root.__subclasses__():
         found.extend(registered(child))
-    return found
+    return list(dict.fromkeys(found))

@@ -26,6 +26,7 @@ from rest_framework import serializers
 
 from ideplatform.kit import errors, problems
 from ideplatform.kit.guards import ForbiddenText, MalformedJson, TooDeep
+from ideplatform.kit.serializers import StrictSerializer
 
 JSON = "application/json"
 _COMPONENT = "#/components/schemas/{name}"
@@ -165,6 +166,14 @@ class DescribedSchema(AutoSchema):
         if Counter(body.__name__ for body in bodies)[cls.__name__] < 2:
             return cls.__name__
         return cls.__module__.partition(".")[0].title() + cls.__name__
+
+    def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
+        if isinstance(serializer, StrictSerializer):
+            schema["additionalProperties"] = False
+            if type(serializer).__doc__ is None:  # else drf-spectacular shows the base's
+                schema.pop("description", None)
+        return schema
 
     def _get_parameters(self) -> list[dict[str, Any]]:
         operation = self._operation

@@ -8,9 +8,14 @@ from typing import IO, Any
 from rest_framework.parsers import BaseParser
 
 from ideplatform.kit import guards
-from ideplatform.kit.errors import TooLarge
+from ideplatform.kit.errors import TooLarge, UnsupportedMedia
 
 MAX_JSON_BYTES = 1024 * 1024
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a body of this type is read as JSON."""
+    return content_type.partition(";")[0].strip().lower() == GuardedJSONParser.media_type
 
 
 class GuardedJSONParser(BaseParser):
@@ -24,9 +29,11 @@ class GuardedJSONParser(BaseParser):
     def parse(  # type: ignore[override]  # a body may be any JSON value, not only an object
         self,
         stream: IO[bytes],
-        media_type: str | None = None,  # noqa: ARG002 - the signature is DRF's
+        media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> object:
+        if media_type is not None and not is_json(media_type):  # DRF lets `*/*` choose a parser
+            raise UnsupportedMedia
         view = (parser_context or {}).get("view")
         max_bytes = getattr(view, "max_json_bytes", MAX_JSON_BYTES)
         max_depth = getattr(view, "max_json_depth", guards.MAX_DEPTH)

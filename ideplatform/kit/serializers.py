@@ -11,16 +11,27 @@ from rest_framework.request import Request
 from ideplatform.kit import crypto
 from ideplatform.kit.errors import InvalidInput, Pointer
 
+_UNKNOWN = "This field is not known here."
+_NO_ID = "An id is a text."
+
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses unknown fields: a misspelt one must not be ignored in silence."""
+    """Refuses unknown fields: a misspelt one must not be ignored in silence.
+
+    Ids are texts; DRF would also take a number, or `true`, for one.
+    """
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, Mapping) and (unknown := data.keys() - self.fields.keys()):
-            raise serializers.ValidationError(
-                {str(name): ["This field is not known here."] for name in sorted(unknown, key=str)}
-            )
+        if isinstance(data, Mapping):
+            faults = {str(name): [_UNKNOWN] for name in data.keys() - self.fields.keys()}
+            faults |= {name: [_NO_ID] for name in data if self._is_no_id(name, data[name])}
+            if faults:
+                raise serializers.ValidationError(dict(sorted(faults.items())))
         return super().to_internal_value(data)
+
+    def _is_no_id(self, name: str, value: object) -> bool:
+        is_id = isinstance(self.fields.get(name), serializers.UUIDField)
+        return is_id and not isinstance(value, str | None)
 
 
 class SecretField(serializers.CharField):

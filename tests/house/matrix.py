@@ -218,13 +218,13 @@ def check_call(
     wrong = []
     for name in PEOPLE + KEYS:
         actor = world.actor(name)
-        before = _digest()
+        before = digest()
         with transaction.atomic():
             answer = _called(where, call, actor, world)
             wanted = expected(name, permission, at)
             if answer != wanted:
                 wrong.append(f"  {name}: {answer}, expected {wanted}")
-            if wanted != "allowed" and _digest() != before:
+            if wanted != "allowed" and digest() != before:
                 wrong.append(f"  {name}: refused, but something changed")
             transaction.set_rollback(True)
     assert not wrong, "\n".join([where, *wrong])
@@ -253,10 +253,10 @@ def _called(where: str, call: Callable[[Actor, World], object], actor: Actor, wo
 def _faults(route: Route, world: World, ids: Mapping[str, str], name: str) -> list[str]:
     wanted = expected(name, route.permission, route.at, session_only=route.session_only)
     headers = world.headers(name)
-    before = _digest() if wanted != "allowed" else {}
+    before = digest() if wanted != "allowed" else {}
     with transaction.atomic():
         status, content = _send(route, ids, headers)
-        after = _digest() if wanted != "allowed" else {}
+        after = digest() if wanted != "allowed" else {}
         transaction.set_rollback(True)
     faults = []
     accepted = {
@@ -315,7 +315,7 @@ def _filled(value: Any, ids: Mapping[str, str]) -> Any:
     return value
 
 
-def _digest() -> dict[str, str]:
+def digest() -> dict[str, str]:
     """One hash per table of what a refused request must leave as it was."""
     with connection.cursor() as cursor:
         cursor.execute(

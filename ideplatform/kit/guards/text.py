@@ -53,6 +53,8 @@ class MalformedJson(MalformedRequest):
 
 
 class ForbiddenText(InvalidInput):
+    """Told before anything is parsed, so the pointer names the whole."""
+
     code, title = "forbidden_text", "The text holds characters or numbers that cannot be kept"
 
 
