@@ -28,7 +28,7 @@ from agents.journal import Writer, tail
 from agents.services import leases
 from agents.session import Handle, StopReason
 from ideplatform.kit import egress, ids, redis
-from ideplatform.kit.db import run_db
+from ideplatform.kit.db import run_db, run_db_first
 from ideplatform.kit.errors import DatabaseDown
 from ideplatform.kit.failpoints import ahit
 from ideplatform.observability import health, metrics
@@ -147,7 +147,9 @@ class Worker:
         """One statement for all leases; what it does not return is no longer ours."""
         fences = {handle.run_id: handle.fence for handle in self._handles.values()}
         asked_at = time.monotonic()
-        kept = await run_db(leases.renew, owner=self.owner, fences=fences) if fences else set()
+        kept: set[UUID] = set()
+        if fences:
+            kept = await run_db_first(leases.renew, owner=self.owner, fences=fences)
         self._renewed_at = asked_at
         for run_id, fence in fences.items():
             handle = self._handles.get(run_id)
@@ -170,7 +172,7 @@ class Worker:
 
     async def _look_for_commands(self) -> None:
         if self._handles:
-            await self._obey(await run_db(selectors.cancelled_among, list(self._handles)))
+            await self._obey(await run_db_first(selectors.cancelled_among, list(self._handles)))
 
     async def _obey(self, cancelled: set[UUID]) -> None:
         for run_id in cancelled:
@@ -202,7 +204,7 @@ class Worker:
         if data[:1] == b"w":
             self._writer.rewatch(run_id)
         elif run_id in self._handles:
-            await self._obey(await run_db(selectors.cancelled_among, [run_id]))
+            await self._obey(await run_db_first(selectors.cancelled_among, [run_id]))
 
     def _drain(self) -> None:
         self._is_draining = True

@@ -23,7 +23,7 @@ from agents.journal import hub, store, tail
 from agents.journal.entries import Entry
 from agents.journal.log import RunLog
 from ideplatform.kit import redis
-from ideplatform.kit.db import run_db
+from ideplatform.kit.db import run_db_first
 from ideplatform.kit.errors import DatabaseDown
 from ideplatform.observability import metrics
 
@@ -257,7 +257,7 @@ class Writer:
         ]
         if not batches:
             return
-        refused = await run_db(store.append, batches)
+        refused = await run_db_first(store.append, batches)
         for opened, _ in taken:
             if opened.run_id in refused:
                 opened.is_stale = True

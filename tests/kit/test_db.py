@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 from django.db import OperationalError, connection
 
-from ideplatform.kit.db import is_lost, run_db
+from ideplatform.kit.db import is_lost, run_db, run_db_first
 from ideplatform.kit.errors import DatabaseDown
 
 
@@ -28,6 +28,16 @@ async def test_hundreds_of_callers_share_the_bounded_pool(committed_db):
     assert await asyncio.gather(*(run_db(_select, n) for n in range(300))) == list(range(300))
     names = {t.name for t in threading.enumerate() if t.name.startswith("run-db")}
     assert len(names) <= settings.ENV.db_pool_max
+
+
+async def test_what_keeps_others_alive_does_not_queue_behind_them(committed_db):
+    leave = threading.Event()
+    queued = [asyncio.ensure_future(run_db(leave.wait)) for _ in range(settings.ENV.db_pool_max)]
+    behind = asyncio.ensure_future(run_db(_select, 1))
+    assert await asyncio.wait_for(run_db_first(_select, 7), 5) == 7
+    assert not behind.done()
+    leave.set()
+    assert await asyncio.gather(*queued, behind) == [True] * settings.ENV.db_pool_max + [1]
 
 
 def _kill_own_connection() -> None:
