@@ -6,8 +6,6 @@ hash is shown, and the vault has no page.
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -23,20 +21,8 @@ from accounts.models import (
 from accounts.services import access, authentication, profile
 from accounts.types import Actor, Permission
 from ideplatform.kit import accounting, peers
+from ideplatform.kit.admin import ReadOnly
 from ideplatform.kit.errors import Forbidden
-
-
-class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    """No adding, changing or deleting."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.action(description="End all access of the selected people")
@@ -60,7 +46,7 @@ accounting.declare("action accounts.User.deactivate", permission=Permission.PLAT
 
 
 @admin.register(User)
-class UserAdmin(ReadOnly):
+class UserAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("email", "full_name", "is_active", "is_staff", "created_at", "deleted_at")
     list_filter = ("is_active", "is_staff")
     search_fields = ("email", "full_name")
@@ -73,7 +59,7 @@ class UserAdmin(ReadOnly):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(ReadOnly):
+class OrganizationAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("name", "slug", "kind", "created_at")
     list_filter = ("kind",)
     search_fields = ("name", "slug")
@@ -81,14 +67,14 @@ class OrganizationAdmin(ReadOnly):
 
 
 @admin.register(OrganizationMembership)
-class OrganizationMembershipAdmin(ReadOnly):
+class OrganizationMembershipAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("organization", "user", "role", "created_at")
     list_filter = ("role",)
     fields = ("organization", "user", "role", "created_at", "updated_at")
 
 
 @admin.register(RefreshSession)
-class RefreshSessionAdmin(ReadOnly):
+class RefreshSessionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("id", "user", "kind", "ip", "last_seen_at", "revoked_at", "reason")
     list_filter = ("kind", "reason")
     fields = (
@@ -98,7 +84,7 @@ class RefreshSessionAdmin(ReadOnly):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ReadOnly):
+class ApiKeyAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("name", "kind", "user", "organization", "last4", "last_used_at", "revoked_at")
     list_filter = ("kind",)
     fields = (
@@ -108,7 +94,7 @@ class ApiKeyAdmin(ReadOnly):
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnly):
+class AuditEventAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("at", "action", "outcome", "actor_id", "organization_id", "target", "ip")
     list_filter = ("outcome",)
     search_fields = ("action", "target")

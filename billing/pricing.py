@@ -34,18 +34,9 @@ _DATED: Final = re.compile(r"(?P<base>.+?)[-@](?:20\d{2}-?\d{2}-?\d{2}|latest)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """One published price, in force from `starts_at` (None: always was) until `ends_at`."""
+class _Dated:
+    """In force from `starts_at` (None: always was) until `ends_at` (None: no end)."""
 
-    id: UUID
-    provider_type: str
-    match: str
-    pattern: str
-    service_tier: str
-    region: str
-    context_over_tokens: int
-    unit_class: UnitClass
-    unit_price: Decimal
     starts_at: datetime | None = None
     ends_at: datetime | None = None
 
@@ -56,19 +47,27 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alias:
+class Price(_Dated):
+    """One published price."""
+
+    id: UUID
+    provider_type: str
+    match: str
+    pattern: str
+    service_tier: str
+    region: str
+    context_over_tokens: int
+    unit_class: UnitClass
+    unit_price: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias(_Dated):
     """Another name of a priced model."""
 
     provider_type: str
     alias: str
     model: str
-    starts_at: datetime | None = None
-    ends_at: datetime | None = None
-
-    def is_in_force(self, at: datetime) -> bool:
-        return (self.starts_at is None or self.starts_at <= at) and (
-            self.ends_at is None or at < self.ends_at
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

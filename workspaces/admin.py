@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from ideplatform.kit.admin import ReadOnly
 from workspaces.models import ImportJob, OrganizationStorage, Workspace, WorkspaceMembership
-
-
-class ReadOnly:
-    """No adding, changing or deleting."""
-
-    def has_add_permission(self, *_: object) -> bool:
-        return False
-
-    def has_change_permission(self, *_: object) -> bool:
-        return False
-
-    def has_delete_permission(self, *_: object) -> bool:
-        return False
 
 
 class Members(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]

@@ -13,6 +13,7 @@ from accounts.types import Permission
 from billing import selectors
 from billing.api import export, serializers
 from billing.types import UsageFilters
+from ideplatform.kit import lists
 from ideplatform.kit.renderers import JSONRenderer
 
 
@@ -30,8 +31,7 @@ class Usage(APIView):
         page = selectors.usage_page(
             actor_of(request), filters, cursor=asked["cursor"], limit=asked["limit"]
         )
-        items = [serializers.event(row) for row in page.items]
-        return Response({"items": items, "next_cursor": page.next_cursor})
+        return lists.answer(page, serializers.event)
 
 
 class Summary(APIView):

@@ -13,7 +13,7 @@ from accounts.api import serializers
 from accounts.api.authentication import actor_of
 from accounts.services import api_keys, profile, sessions
 from accounts.types import KeyKind, Permission, Scope
-from ideplatform.kit import paging
+from ideplatform.kit import lists
 from ideplatform.kit.serializers import read
 
 
@@ -49,15 +49,15 @@ class Sessions(APIView):
 
     def get(self, request: Request) -> Response:
         actor = actor_of(request)
-        page = paging.page(
+        page = lists.asked(
+            request,
             selectors.sessions_of(actor),
             order=("-created_at", "-id"),
             scope=f"sessions:{actor.user_id}",
-            cursor=request.query_params.get("cursor", ""),
-            limit=paging.read_limit(request.query_params.get("limit")),
         )
-        items = [serializers.session(row, current=row.pk == actor.session_id) for row in page.items]
-        return Response({"items": items, "next_cursor": page.next_cursor})
+        return lists.answer(
+            page, lambda row: serializers.session(row, current=row.pk == actor.session_id)
+        )
 
     def delete(self, request: Request) -> Response:
         actor = actor_of(request)
@@ -79,15 +79,13 @@ class ApiKeys(APIView):
 
     def get(self, request: Request) -> Response:
         actor = actor_of(request)
-        page = paging.page(
+        page = lists.asked(
+            request,
             selectors.api_keys_of(actor),
             order=("-created_at", "-id"),
             scope=f"api_keys:{actor.user_id}",
-            cursor=request.query_params.get("cursor", ""),
-            limit=paging.read_limit(request.query_params.get("limit")),
         )
-        items = [serializers.api_key(row) for row in page.items]
-        return Response({"items": items, "next_cursor": page.next_cursor})
+        return lists.answer(page, serializers.api_key)
 
     def post(self, request: Request) -> Response:
         form = read(serializers.ApiKeyForm, request)

@@ -14,7 +14,7 @@ from accounts.api.authentication import actor_of
 from accounts.services import access, members, organizations
 from accounts.services.members import Person
 from accounts.types import OrganizationRole, Permission
-from ideplatform.kit import paging
+from ideplatform.kit import lists
 from ideplatform.kit.serializers import read
 
 
@@ -24,15 +24,13 @@ class Organizations(APIView):
     def get(self, request: Request) -> Response:
         actor = actor_of(request)
         access.authorise_listing(actor, Permission.ORGANIZATION_VIEW)
-        page = paging.page(
+        page = lists.asked(
+            request,
             selectors.memberships_of(actor),
             order=("organization_id",),
             scope=f"organizations:{actor.user_id}:{actor.key_organization_id}",
-            cursor=request.query_params.get("cursor", ""),
-            limit=paging.read_limit(request.query_params.get("limit")),
         )
-        items = [serializers.organization(row.organization, row.role) for row in page.items]
-        return Response({"items": items, "next_cursor": page.next_cursor})
+        return lists.answer(page, lambda row: serializers.organization(row.organization, row.role))
 
     def post(self, request: Request) -> Response:
         form = read(serializers.OrganizationForm, request)
@@ -69,15 +67,13 @@ class Members(APIView):
 
     def get(self, request: Request, organization_id: UUID) -> Response:
         ref = access.authorise(actor_of(request), Permission.ORGANIZATION_VIEW, organization_id)
-        page = paging.page(
+        page = lists.asked(
+            request,
             selectors.members_of(ref),
             order=("id",),
             scope=f"members:{organization_id}",
-            cursor=request.query_params.get("cursor", ""),
-            limit=paging.read_limit(request.query_params.get("limit")),
         )
-        items = [serializers.member(row) for row in page.items]
-        return Response({"items": items, "next_cursor": page.next_cursor})
+        return lists.answer(page, serializers.member)
 
     def post(self, request: Request, organization_id: UUID) -> Response:
         form = read(serializers.MemberForm, request)
@@ -118,12 +114,10 @@ class Audit(APIView):
 
     def get(self, request: Request, organization_id: UUID) -> Response:
         ref = access.authorise(actor_of(request), Permission.AUDIT_VIEW, organization_id)
-        page = paging.page(
+        page = lists.asked(
+            request,
             selectors.audit_of(ref),
             order=("-at", "-id"),
             scope=f"audit:{organization_id}",
-            cursor=request.query_params.get("cursor", ""),
-            limit=paging.read_limit(request.query_params.get("limit")),
         )
-        items = [serializers.audit_event(row) for row in page.items]
-        return Response({"items": items, "next_cursor": page.next_cursor})
+        return lists.answer(page, serializers.audit_event)

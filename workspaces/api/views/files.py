@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from accounts.api.authentication import actor_of
 from accounts.types import Permission
-from ideplatform.kit import ids, paging
+from ideplatform.kit import ids, lists, paging
 from ideplatform.kit.errors import TooLarge
 from ideplatform.kit.renderers import JSONRenderer
 from ideplatform.kit.serializers import read, wrong
@@ -49,8 +49,7 @@ class Tree(APIView):
                 most=selectors.TREE_PAGE,
             ),
         )
-        items = [serializers.node(row) for row in page.items]
-        return Response({"items": items, "next_cursor": page.next_cursor})
+        return lists.answer(page, serializers.node)
 
 
 class FileContent(APIView):
@@ -171,8 +170,7 @@ class Versions(APIView):
             cursor=queries.text(request, "cursor"),
             limit=paging.read_limit(request.query_params.get("limit")),
         )
-        items = [serializers.kept_version(row) for row in page.items]
-        return Response({"items": items, "next_cursor": page.next_cursor})
+        return lists.answer(page, serializers.kept_version)
 
 
 class Restore(APIView):

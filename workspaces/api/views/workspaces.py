@@ -11,10 +11,10 @@ from rest_framework.views import APIView
 from accounts.api.authentication import actor_of
 from accounts.services import access as organization_access
 from accounts.types import Permission
-from ideplatform.kit import paging
+from ideplatform.kit import lists
 from ideplatform.kit.serializers import read
 from workspaces import selectors
-from workspaces.api import conditions, queries, serializers
+from workspaces.api import conditions, serializers
 from workspaces.models import Workspace as WorkspaceRow
 from workspaces.services import access, members, workspaces
 from workspaces.types import WorkspaceRole
@@ -31,16 +31,14 @@ class Workspaces(APIView):
     def get(self, request: Request) -> Response:
         actor = actor_of(request)
         organization_access.authorise_listing(actor, Permission.WORKSPACE_VIEW)
-        page = paging.page(
+        page = lists.asked(
+            request,
             selectors.workspaces_of(actor),
             order=("-created_at", "-id"),
             scope=f"workspaces:{actor.user_id}:{actor.api_key_id}",
-            cursor=queries.text(request, "cursor"),
-            limit=paging.read_limit(request.query_params.get("limit")),
         )
         roles = access.roles(actor, page.items)
-        items = [serializers.workspace(row, role=roles[row.pk]) for row in page.items]
-        return Response({"items": items, "next_cursor": page.next_cursor})
+        return lists.answer(page, lambda row: serializers.workspace(row, role=roles[row.pk]))
 
     def post(self, request: Request) -> Response:
         form = read(serializers.WorkspaceForm, request)
@@ -84,15 +82,13 @@ class Members(APIView):
 
     def get(self, request: Request, workspace_id: UUID) -> Response:
         ref = access.workspace(actor_of(request), workspace_id, Permission.WORKSPACE_VIEW)
-        page = paging.page(
+        page = lists.asked(
+            request,
             selectors.members(ref),
             order=("id",),
             scope=f"workspace-members:{workspace_id}",
-            cursor=queries.text(request, "cursor"),
-            limit=paging.read_limit(request.query_params.get("limit")),
         )
-        items = [serializers.member(row) for row in page.items]
-        return Response({"items": items, "next_cursor": page.next_cursor})
+        return lists.answer(page, serializers.member)
 
     def post(self, request: Request, workspace_id: UUID) -> Response:
         form = read(serializers.MemberForm, request)
