@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from django.conf import settings
 from rest_framework import serializers
@@ -19,8 +18,9 @@ from accounts.models import (
 from accounts.services.sessions import TokenPair
 from accounts.types import ORGANIZATION_PERMISSIONS, KeyKind, OrganizationRole, Scope
 from ideplatform.kit import clock
-from ideplatform.kit.serializers import SecretField, StrictSerializer
+from ideplatform.kit.serializers import PersonForm, SecretField, StrictSerializer
 
+_SLUG = r"^[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?$"
 _PASSWORD = {"min_length": 1, "max_length": 1_024}
 
 
@@ -80,28 +80,20 @@ class ApiKeyForm(StrictSerializer):
 
 class OrganizationForm(StrictSerializer):
     name = serializers.CharField(max_length=255)
-    slug = serializers.RegexField(r"^[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?$", max_length=60)
+    slug = serializers.RegexField(_SLUG, max_length=60)
 
 
 class OrganizationChangeForm(StrictSerializer):
     name = serializers.CharField(max_length=255, required=False)
-    slug = serializers.RegexField(
-        r"^[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?$", max_length=60, required=False
-    )
+    slug = serializers.RegexField(_SLUG, max_length=60, required=False)
 
 
 class RoleForm(StrictSerializer):
     role = serializers.ChoiceField(choices=[role.value for role in OrganizationRole])
 
 
-class MemberForm(RoleForm):
-    user_id = serializers.UUIDField(required=False)
-    email = serializers.EmailField(max_length=255, required=False)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if ("user_id" in attrs) == ("email" in attrs):
-            raise serializers.ValidationError("Give either user_id or email.")
-        return attrs
+class MemberForm(RoleForm, PersonForm):
+    """Who becomes a member, and in which role."""
 
 
 def tokens(pair: TokenPair) -> dict[str, object]:

@@ -115,10 +115,6 @@ class IdempotencyKeyReused(Conflict):
     )
 
 
-class Gone(PlatformError):
-    code, title, status = "gone", "This is no longer available", 410
-
-
 class TooLarge(PlatformError):
     code, title, status = "too_large", "The request is too large", 413
 
@@ -133,14 +129,6 @@ class UnsupportedMedia(PlatformError):
 
 class VersionRequired(PlatformError):
     code, title, status = "version_required", "Say which version you change", 428
-
-
-class PaymentRequired(PlatformError):
-    code, title, status = (
-        "payment_required",
-        "The balance or budget does not cover this",
-        402,
-    )
 
 
 class TooManyRequests(PlatformError):
@@ -173,10 +161,6 @@ class ProviderTimeout(Upstream):
 class Unavailable(PlatformError):
     code, title, status = "unavailable", "A part of the platform is not available", 503
     retryable = True
-
-
-class QueueDown(Unavailable):
-    code, title = "queue_down", "The task queue is not available"
 
 
 class DatabaseDown(Unavailable):

@@ -34,6 +34,18 @@ class StrictSerializer(serializers.Serializer[Any]):
         return is_id and not isinstance(value, str | None)
 
 
+class PersonForm(StrictSerializer):
+    """Names a person by id or by e-mail address."""
+
+    user_id = serializers.UUIDField(required=False)
+    email = serializers.EmailField(max_length=255, required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if ("user_id" in attrs) == ("email" in attrs):
+            raise serializers.ValidationError("Give either user_id or email.")
+        return attrs
+
+
 class SecretField(serializers.CharField):
     """A password or key: kept as it was typed, handed on as a `Secret`, never rendered."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from ideplatform.kit import ids
-from ideplatform.kit.serializers import StrictSerializer
+from ideplatform.kit.serializers import PersonForm, StrictSerializer
 from workspaces import selectors
 from workspaces.models import FileNode, FileVersionRow, ImportJob, Workspace, WorkspaceMembership
 from workspaces.services.search import Found
@@ -39,14 +39,8 @@ class RoleForm(StrictSerializer):
     role = serializers.ChoiceField([role.value for role in WorkspaceRole])
 
 
-class MemberForm(RoleForm):
-    user_id = serializers.UUIDField(required=False)
-    email = serializers.EmailField(max_length=255, required=False)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if ("user_id" in attrs) == ("email" in attrs):
-            raise serializers.ValidationError("Give either user_id or email.")
-        return attrs
+class MemberForm(RoleForm, PersonForm):
+    """Who becomes a member, and in which role."""
 
 
 class ContentForm(StrictSerializer):
