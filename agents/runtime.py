@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
+from uuid import UUID
 
 import structlog
 
 from accounts.types import Permission
-from agents import catalog, frames, orchestrator
+from agents import catalog, frames, journal, orchestrator
 from agents.errors import RunInterrupted, RunLimitReached, StaleLease
 from agents.journal import RunLog, Writer
 from agents.orchestrator import Context
@@ -33,28 +34,28 @@ async def execute(taken: Taken, *, handle: Handle, writer: Writer) -> None:
     Limits and deadlines end it with an error, a cancel ends it as cancelled. When the process
     ends or the lease is lost, it stops without an end: another owner goes on.
     """
-    journal = writer.open(taken.run.id, fence=handle.fence, last_seq=taken.run.last_seq)
-    execution = _Execution(taken, handle=handle, writer=writer, journal=journal)
+    run_log = writer.open(taken.run.id, fence=handle.fence, last_seq=taken.run.last_seq)
+    execution = _Execution(taken, handle=handle, writer=writer, run_log=run_log)
     try:
         await execution.run()
     except StaleLease:
         log.warning("run.lease_lost", run_id=str(taken.run.id), fence=handle.fence)
     finally:
-        writer.forget(journal)
+        writer.forget(run_log)
 
 
 class _Execution:
-    def __init__(self, taken: Taken, *, handle: Handle, writer: Writer, journal: RunLog) -> None:
+    def __init__(self, taken: Taken, *, handle: Handle, writer: Writer, run_log: RunLog) -> None:
         self._run = taken.run
         self._former_fence = taken.former_fence
         self._handle = handle
         self._writer = writer
-        self._journal = journal
+        self._log = run_log
         self._session: Session | None = None
 
     async def run(self) -> None:
         try:
-            await self._writer.salvage(self._journal, former_fence=self._former_fence)
+            await self._writer.salvage(self._log, former_fence=self._former_fence)
             if self._run.attempt > MAX_ATTEMPTS:
                 await self._end(RunState.INTERRUPTED, RunInterrupted())
                 return
@@ -74,28 +75,28 @@ class _Execution:
             await self._end(RunState.FAILED, None)
 
     async def _begin(self) -> Session:
-        is_first = self._journal.seq <= 1
+        is_first = self._log.seq <= 1
         reason = "" if is_first else "resumed"
-        self._journal.append([frames.RunChanged(state=RunState.RUNNING, reason=reason)])
+        self._append(frames.RunChanged(state=RunState.RUNNING, reason=reason))
         return await durably(
-            self._handle, _prepared, self._run, self._handle, self._journal, self._writer
+            self._handle, _prepared, self._run, self._handle, self._log, self._writer
         )
 
     async def _act(self, session: Session) -> None:
         plan = orchestrator.route(self._run.request, Context(former_agent_id=self._run.agent_id))
-        if self._journal.seq <= 2:
+        if self._log.seq <= 2:
             agents = [step.agent_id for step in plan.steps]
             planned = frames.Planned(
                 agents=agents, reason=plan.reason, confidence=str(plan.confidence)
             )
-            self._journal.append([planned])
+            self._append(planned)
         try:
             async with asyncio.timeout(self._seconds_left()) as deadline:
                 for step in plan.steps:
                     agent = catalog.agent(step.agent_id)
                     async with aclosing(agent.act(step, session)) as events:
                         async for event in events:
-                            self._journal.append([event], step_id=session.step_id)
+                            self._append(event, step_id=session.step_id)
                             if not self._writer.has_room:
                                 await self._writer.room()
         except TimeoutError:
@@ -103,6 +104,9 @@ class _Execution:
                 limit = self._run.request.limits.active_s
                 raise RunLimitReached(f"the run was active for {limit} seconds") from None
             raise
+
+    def _append(self, event: frames.Event, *, step_id: UUID | None = None) -> None:
+        journal.append(self._run.id, [event], fence=self._handle.fence, step_id=step_id)
 
     def _seconds_left(self) -> float:
         started = self._run.started_at or clock.now()
@@ -132,7 +136,7 @@ class _Execution:
     async def _give_back(self) -> None:
         """Flush, release the lease, and ring: another worker goes on within a second."""
         self._handle.is_ending = True
-        await self._writer.flush(self._journal)
+        await self._writer.flush(self._log)
         await durably(self._handle, leases.release, run_id=self._run.id, fence=self._handle.fence)
         await durably(self._handle, relay.drain)
         log.info("run.handed_over", run_id=str(self._run.id))
@@ -140,7 +144,7 @@ class _Execution:
     async def _end(self, state: Terminal, error: PlatformError | None = None) -> None:
         """Everything stored, then the end in one transaction, then the news of it."""
         self._handle.is_ending = True
-        await self._writer.flush(self._journal)
+        await self._writer.flush(self._log)
         entry = await durably(
             self._handle,
             runs.end,
@@ -154,7 +158,7 @@ class _Execution:
         metrics.agent_requests_total.labels(agent=agent, status=state).inc()
         lasted_s = (entry.at - self._run.created_at).total_seconds()
         metrics.agent_request_duration_seconds.labels(agent=agent).observe(max(0.0, lasted_s))
-        await self._writer.publish(self._journal, entry)
+        await self._writer.publish(self._log, entry)
         log.info("run.ended", run_id=str(self._run.id), state=state, agent=agent)
 
     def _problem(self, state: Terminal, error: PlatformError | None) -> problems.Problem | None:
@@ -177,7 +181,7 @@ class _Execution:
         return session.transcript
 
 
-def _prepared(run: Run, handle: Handle, journal: RunLog, writer: Writer) -> Session:
+def _prepared(run: Run, handle: Handle, run_log: RunLog, writer: Writer) -> Session:
     """Everything that execution needs from the database, in one hop.
 
     Raises Forbidden or NotFound when the person may no longer run agents there.
@@ -190,6 +194,6 @@ def _prepared(run: Run, handle: Handle, journal: RunLog, writer: Writer) -> Sess
         history=conversations.history(run.conversation_id),
         found=steps.found(run.id),
         handle=handle,
-        journal=journal,
+        run_log=run_log,
         writer=writer,
     )

@@ -77,7 +77,7 @@ class Session:
         history: list[Message],
         found: list[StepRecord],
         handle: Handle,
-        journal: RunLog,
+        run_log: RunLog,
         writer: Writer,
     ) -> None:
         self.run = run
@@ -90,7 +90,7 @@ class Session:
         self.total = steps.Total(tokens=run.spent.tokens, cost_usd=Decimal(run.spent.cost_usd))
         self._found = {record.node_path: record for record in found}
         self._handle = handle
-        self._journal = journal
+        self._log = run_log
         self._writer = writer
 
     def take_found(self, node_path: str) -> StepRecord | None:
@@ -178,7 +178,7 @@ class Session:
 
     async def flush(self) -> None:
         """Wait until every event is in PostgreSQL; raises StaleLease."""
-        await self._writer.flush(self._journal)
+        await self._writer.flush(self._log)
 
     async def durably(self, service: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """A service that may be repeated; see the function of this name."""

@@ -23,7 +23,7 @@ import uvloop
 from django.conf import settings
 from django.db import DatabaseError
 
-from agents import journal, runtime, selectors
+from agents import runtime, selectors
 from agents.journal import Writer, tail
 from agents.services import leases
 from agents.session import Handle, StopReason
@@ -98,7 +98,6 @@ class Worker:
         self._ending = asyncio.Event()
         self._writer = Writer()
         self._writer.start()
-        journal.use(self._writer)
         loops = [
             asyncio.create_task(_every(pause, work), name=work.__name__)
             for pause, work in (

@@ -9,6 +9,14 @@ from agents import frames
 from agents.journal import entries
 from agents.journal.entries import Entry
 
+_open: dict[tuple[UUID, int], RunLog] = {}
+"""The runs that this process writes, by run and fence."""
+
+
+def find(run_id: UUID, fence: int) -> RunLog | None:
+    """The open log of an owner in this process."""
+    return _open.get((run_id, fence))
+
 
 class RunLog:
     """Appends of the owner of `fence`. Belongs to the event loop of its writer.
@@ -29,6 +37,11 @@ class RunLog:
         self.watchers: frozenset[bytes] = frozenset()
         self._wake = wake
         self._open: tuple[frames.Event, UUID | None] | None = None
+        _open[run_id, fence] = self
+
+    def close(self) -> None:
+        """The run is no longer ours."""
+        _open.pop((self.run_id, self.fence), None)
 
     def append(self, events: Iterable[frames.Event], *, step_id: UUID | None = None) -> None:
         """Give each event its place; they are sent within milliseconds and stored soon after."""

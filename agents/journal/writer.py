@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
 from contextlib import suppress
 from uuid import UUID
 
@@ -83,16 +82,9 @@ class Writer:
 
     def forget(self, opened: RunLog) -> None:
         """The run is no longer ours; what was not stored is dropped."""
+        opened.close()
         if self._logs.get(opened.run_id) is opened:
             del self._logs[opened.run_id]
-
-    def logs(self) -> Iterable[RunLog]:
-        """The open logs."""
-        return self._logs.values()
-
-    def of(self, run_id: UUID) -> RunLog | None:
-        """The open log of a run."""
-        return self._logs.get(run_id)
 
     def rewatch(self, run_id: UUID) -> None:
         """Somebody began to follow the run: learn who before the next sending."""
