@@ -66,13 +66,22 @@ class Entry:
 
 def made(event: frames.Event, *, run_id: UUID, seq: int, fence: int, step_id: UUID | None) -> Entry:
     """The entry of an event that happened now."""
+    entry = placed(event, run_id=run_id, seq=seq, fence=fence, step_id=step_id)
+    entry.body = frames.encode(event)
+    return entry
+
+
+def placed(
+    event: frames.Event, *, run_id: UUID, seq: int, fence: int, step_id: UUID | None
+) -> Entry:
+    """The same without its body: while a text grows, it is not worth encoding."""
     return Entry(
         run_id=run_id,
         seq=seq,
         fence=fence,
         step_id=step_id,
         type=str(event.__struct_config__.tag),
-        body=frames.encode(event),
+        body=b"",
     )
 
 

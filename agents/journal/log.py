@@ -36,7 +36,7 @@ class RunLog:
         self.unsaved: list[Entry] = []
         self.watchers: frozenset[bytes] = frozenset()
         self._wake = wake
-        self._open: tuple[frames.Event, UUID | None] | None = None
+        self._last: tuple[frames.Event, Entry] | None = None
         _open[run_id, fence] = self
 
     def close(self) -> None:
@@ -59,32 +59,39 @@ class RunLog:
 
     def take_fresh(self) -> list[Entry]:
         """What the tail has not had yet; from now on it does not change."""
-        self._open = None
+        self._freeze()
         taken, self.fresh = self.fresh, []
         return taken
 
     def take_unsaved(self) -> list[Entry]:
         """What the database has not had yet; from now on it does not change."""
-        self._open = None
+        self._freeze()
         taken, self.unsaved = self.unsaved, []
         return taken
 
     def _grown(self, event: frames.Event, step_id: UUID | None) -> bool:
         """Whether the event could be joined to the last entry, which nobody has seen."""
-        if self._open is None or self._open[1] != step_id:
+        if self._last is None or self._last[1].step_id != step_id:
             return False
-        whole = entries.joined(self._open[0], event)
+        whole = entries.joined(self._last[0], event)
         if whole is None:
             return False
-        self.unsaved[-1].body = frames.encode(whole)
-        self._open = (whole, step_id)
+        self._last = (whole, self._last[1])
         return True
 
     def _add(self, event: frames.Event, step_id: UUID | None) -> None:
+        self._freeze()
         self.seq += 1
-        entry = entries.made(
+        entry = entries.placed(
             event, run_id=self.run_id, seq=self.seq, fence=self.fence, step_id=step_id
         )
         self.fresh.append(entry)
         self.unsaved.append(entry)
-        self._open = (event, step_id)
+        self._last = (event, entry)
+
+    def _freeze(self) -> None:
+        """Encode the last entry, once, when it will not grow any more."""
+        if self._last is not None:
+            event, entry = self._last
+            entry.body = frames.encode(event)
+            self._last = None
