@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
 from urllib.parse import parse_qsl
@@ -41,10 +41,10 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """What a caller presented, not yet verified."""
+    """What a caller presented, not yet verified; its repr does not show it."""
 
     source: Source
-    text: str
+    text: str = field(repr=False)
 
     def digest(self) -> bytes:
         """What this process remembers it by."""

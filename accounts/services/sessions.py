@@ -5,7 +5,7 @@ simplejwt's own rotation lets eight of eight parallel refreshes succeed; a row u
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -28,12 +28,12 @@ REMEMBERED = timedelta(days=90)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenPair:
-    """What a client holds after signing in or refreshing."""
+    """What a client holds after signing in or refreshing; its repr shows no token."""
 
     user_id: UUID
     session_id: UUID
-    access: str
-    refresh: str
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
     access_expires_at: datetime
 
 

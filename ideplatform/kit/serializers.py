@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
 from rest_framework.request import Request
+from rest_framework.utils.serializer_helpers import BindingDict
 
 from ideplatform.kit import crypto
 from ideplatform.kit.errors import InvalidInput, Pointer
@@ -20,6 +22,13 @@ class StrictSerializer(serializers.Serializer[Any]):
 
     Ids are texts; DRF would also take a number, or `true`, for one.
     """
+
+    @functools.cached_property
+    def fields(self) -> BindingDict:
+        found = super().fields
+        for one in found.values():
+            _quote_nothing(one)
+        return found
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
@@ -44,6 +53,16 @@ class PersonForm(StrictSerializer):
         if ("user_id" in attrs) == ("email" in attrs):
             raise serializers.ValidationError("Give either user_id or email.")
         return attrs
+
+
+def _quote_nothing(field: serializers.Field[Any, Any, Any, Any]) -> None:
+    """DRF repeats a wrong choice in its answer; it may be a key in the wrong place."""
+    child = getattr(field, "child", None)
+    if child is not None:
+        _quote_nothing(child)
+    if isinstance(field, serializers.ChoiceField):
+        choices = ", ".join(str(choice) for choice in field.choices)
+        field.error_messages["invalid_choice"] = f"One of {choices}."
 
 
 class SecretField(serializers.CharField):

@@ -42,7 +42,8 @@ SCHEMES = (
     "Bearer  ", "Bearer\ta", "Negotiate x", "a" * 5_000,
 )  # fmt: skip
 COOKIES = (
-    "sessionid=x", "sessionid=\udcff\udcfe", "sessionid=' OR 1=1", "sessionid=" + "a" * 5_000, "sessionid=\u00e9",
+    "sessionid=x", "sessionid=\udcff\udcfe", "sessionid=' OR 1=1", "sessionid=" + "a" * 5_000,
+    "sessionid=\u00e9",
     'sessionid="a\\073b"', "sessionid=" + "." * 40, "=", ";" * 500, "sessionid=../../etc",
 )  # fmt: skip
 

@@ -1,6 +1,12 @@
 """Guards precede every parser: JSON structure, body sizes, headers, request targets."""
 
-from ideplatform.kit.guards.http import BODY_LIMITS, DEFAULT_BODY_LIMIT, Guard, target_is_clean
+from ideplatform.kit.guards.http import (
+    BODY_LIMITS,
+    DEFAULT_BODY_LIMIT,
+    Guard,
+    WsgiGuard,
+    target_is_clean,
+)
 from ideplatform.kit.guards.text import (
     GATEWAY_MAX_DEPTH,
     GATEWAY_MAX_INTEGER,
@@ -24,6 +30,7 @@ __all__ = [
     "Guard",
     "MalformedJson",
     "TooDeep",
+    "WsgiGuard",
     "check_json",
     "check_text",
     "decode_json",

@@ -7,7 +7,8 @@ memory than an honest one.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -23,6 +24,7 @@ BodyLimit = tuple[re.Pattern[str], int]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+WsgiApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 # The first pattern that matches the whole path decides; every other path takes the default.
 BODY_LIMITS: Final[Sequence[BodyLimit]] = (
@@ -32,6 +34,7 @@ BODY_LIMITS: Final[Sequence[BodyLimit]] = (
     (re.compile(r"/api/v1/(workspaces/[^/]+/)?memory(/.*)?"), 4 * MIB),
 )
 DEFAULT_BODY_LIMIT: Final = MIB
+_NOT_PLAIN: Final = "the path or query is not plain UTF-8"
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -64,14 +67,14 @@ class Guard:
         headers = [pair for pair in scope["headers"] if b"_" not in pair[0]]
         scope = {**scope, "headers": headers}
         if not target_is_clean(_raw_path(scope), scope["query_string"]):
-            await _refuse(scope, send, MalformedRequest("the path or query is not plain UTF-8"))
+            await _refuse(scope, send, MalformedRequest(_NOT_PLAIN))
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
         else:
             await self._counted(scope, receive, send)
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = self._limit(scope["path"])
+        limit = _limit(self._limits, scope["path"], self._default)
         refusal = TooLarge(f"at most {limit} bytes are accepted here")
         if _declared_length(scope["headers"]) > limit:
             await _refuse(scope, send, refusal)
@@ -85,11 +88,50 @@ class Guard:
                 raise
             await _refuse(scope, send, refusal)
 
-    def _limit(self, path: str) -> int:
-        for pattern, limit in self._limits:
-            if pattern.fullmatch(path):
-                return limit
-        return self._default
+
+class WsgiGuard:
+    """The same for deployments that serve REST, admin and dashboard by WSGI.
+
+    The server has joined headers already, so those with `_` cannot be told apart; it also demands
+    a length of every body.
+    """
+
+    def __init__(
+        self,
+        app: WsgiApplication,
+        *,
+        limits: Sequence[BodyLimit] = BODY_LIMITS,
+        default_limit: int = DEFAULT_BODY_LIMIT,
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._default = default_limit
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        refusal = self._refusal(environ)
+        if refusal is None:
+            return self._app(environ, start_response)
+        body = problems.encode(problems.of(refusal))
+        headers = [
+            ("Content-Type", problems.CONTENT_TYPE),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+        ]
+        start_response(f"{refusal.status} {HTTPStatus(refusal.status).phrase}", headers)
+        return [body]
+
+    def _refusal(self, environ: Mapping[str, Any]) -> PlatformError | None:
+        path = environ.get("PATH_INFO", "").encode("latin-1")
+        query = environ.get("QUERY_STRING", "").encode("latin-1")
+        if not target_is_clean(path.replace(b"%", b"%25"), query):
+            return MalformedRequest(_NOT_PLAIN)
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if not (length.isascii() and length.isdigit()):
+            return MalformedRequest("Content-Length is a number of bytes")
+        limit = _limit(self._limits, path.decode(), self._default)
+        if int(length[:20]) > limit:
+            return TooLarge(f"at most {limit} bytes are accepted here")
+        return None
 
 
 def target_is_clean(path: bytes, query: bytes) -> bool:
@@ -120,6 +162,13 @@ class _Sending:
     async def __call__(self, message: Message) -> None:
         self.has_started = True
         await self._send(message)
+
+
+def _limit(limits: Sequence[BodyLimit], path: str, default: int) -> int:
+    for pattern, limit in limits:
+        if pattern.fullmatch(path):
+            return limit
+    return default
 
 
 def _is_plain(part: bytes) -> bool:
