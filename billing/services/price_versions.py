@@ -24,6 +24,7 @@ from billing.errors import PriceJump, PriceVersionConflict
 from billing.models import ModelAlias, Price, PriceVersion
 from billing.price_files import PriceKey, PriceList
 from billing.types import VersionState
+from ideplatform.kit.db import allow_long_transaction
 from ideplatform.kit.errors import Pointer
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ JUMP: Final = Decimal("1.5")
 TYPO: Final = Decimal(500)
 """A factor near 1,000 is a unit mistake, whoever says otherwise."""
 _LOCK: Final = 0x70726963  # "pric"
+_PUBLISH_S: Final = 60
 _SHOWN_JUMPS: Final = 50
 
 
@@ -152,7 +154,8 @@ def publish(
 
 
 def lock() -> None:
-    """One importer or publisher at a time, until the transaction ends."""
+    """One importer or publisher at a time, until the transaction ends; thousands of rows may go."""
+    allow_long_transaction(seconds=_PUBLISH_S)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
 

@@ -73,6 +73,17 @@ def _unit(queued_at: float, service: Callable[P, R], /, *args: P.args, **kwargs:
         connections.close_all()
 
 
+def allow_long_transaction(*, seconds: int) -> None:
+    """Let the current transaction outlive the usual limit, for work that writes no access change.
+
+    A running timer takes no new value, so it is stopped first (PostgreSQL, `transaction_timeout`).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL transaction_timeout = 0")
+        cursor.execute("SELECT set_config('transaction_timeout', %s, true)", [f"{seconds}s"])
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{seconds}s"])
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether a driver error means that the server, not the statement, failed.
 

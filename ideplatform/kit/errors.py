@@ -168,8 +168,8 @@ class DatabaseDown(Unavailable):
 
 
 def registered(root: type[PlatformError] = PlatformError) -> list[type[PlatformError]]:
-    """Every error class of the loaded process once, parents first."""
-    found = [root]
+    """Every error class of the loaded process, once, parents first."""
+    found = {root: None}
     for child in root.__subclasses__():
-        found.extend(registered(child))
-    return list(dict.fromkeys(found))
+        found |= dict.fromkeys(registered(child))
+    return list(found)

@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 
 from accounts.types import Actor, Permission
 from ideplatform.kit import problems
+from ideplatform.kit.db import allow_long_transaction
 from ideplatform.kit.errors import Conflict, PlatformError, TooLarge
 from ideplatform.outbox import facts
 from workspaces import paths
@@ -63,7 +64,7 @@ def receive(
     access.workspace(actor, workspace_id, Permission.FILE_WRITE)
     place = paths.parse_directory(directory)
     with storage.writing():
-        storage.allow_long_transaction(seconds=_RECEIVE_S)
+        allow_long_transaction(seconds=_RECEIVE_S)
         job = _open(workspace_id, actor.user_id, place.path if place else "")
         job.archive_bytes = _keep(job, pieces)
         job.save(update_fields=["archive_bytes"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from ideplatform.kit.db import allow_long_transaction
 from ideplatform.outbox import facts
 from workspaces.adapters import bulk
 from workspaces.models import FileNode, FileVersionRow
@@ -40,7 +41,7 @@ def commit(
     has changed.
     """
     with storage.writing():
-        storage.allow_long_transaction(seconds=_COMMIT_S)
+        allow_long_transaction(seconds=_COMMIT_S)
         nodes.lock(ref.id)
         made = nodes.make_directories(ref.id, directories)
         present = _present(ref.id, files)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import IntegrityError, OperationalError, transaction
 
 from ideplatform.kit.errors import StorageFull
 from workspaces.errors import WorkspaceBusy
@@ -32,17 +32,6 @@ def writing() -> Iterator[None]:
         if state == LOCK_NOT_AVAILABLE:
             raise WorkspaceBusy(retry_after_s=1) from failed
         raise
-
-
-def allow_long_transaction(*, seconds: int) -> None:
-    """Let the current transaction outlive the usual limit, for work that writes no access change.
-
-    A running timer takes no new value, so it is stopped first (PostgreSQL, `transaction_timeout`).
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL transaction_timeout = 0")
-        cursor.execute("SELECT set_config('transaction_timeout', %s, true)", [f"{seconds}s"])
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{seconds}s"])
 
 
 def violated(failed: IntegrityError) -> str:

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import Func, IntegerField, Max, QuerySet
 
 from accounts.types import Actor, Permission
+from ideplatform.kit.db import allow_long_transaction
 from ideplatform.kit.errors import InvalidInput, NotFound, Pointer
 from ideplatform.outbox import facts
 from workspaces import paths
@@ -105,7 +106,7 @@ def _delete(workspace_id: UUID, doomed: QuerySet[FileNode]) -> int:
 def _allow_for(node: FileNode) -> None:
     """A directory may hold 50,000 nodes, and each file is told of."""
     if node.kind == NodeKind.DIRECTORY:
-        storage.allow_long_transaction(seconds=_SUBTREE_S)
+        allow_long_transaction(seconds=_SUBTREE_S)
 
 
 def _existing(workspace_id: UUID, place: Place) -> FileNode:
