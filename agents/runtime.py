@@ -27,6 +27,10 @@ from workspaces.services import access
 
 log = structlog.get_logger(__name__)
 
+# A full buffer is read without ever waiting. When 200 runs took in all they had, one turn of the
+# loop lasted seconds, and no lease was renewed meanwhile.
+EVENTS_A_TURN = 16
+
 
 async def execute(taken: Taken, *, handle: Handle, writer: Writer) -> None:
     """Carry a run on from wherever it stands, until it ends or is given back.
@@ -52,6 +56,7 @@ class _Execution:
         self._writer = writer
         self._log = run_log
         self._session: Session | None = None
+        self._taken = 0
 
     async def run(self) -> None:
         try:
@@ -96,9 +101,7 @@ class _Execution:
                     agent = catalog.agent(step.agent_id)
                     async with aclosing(agent.act(step, session)) as events:
                         async for event in events:
-                            self._append(event, step_id=session.step_id)
-                            if not self._writer.has_room:
-                                await self._writer.room()
+                            await self._take_in(event, step_id=session.step_id)
         except TimeoutError:
             if deadline.expired():
                 limit = self._run.request.limits.active_s
@@ -107,6 +110,15 @@ class _Execution:
 
     def _append(self, event: frames.Event, *, step_id: UUID | None = None) -> None:
         journal.append(self._run.id, [event], fence=self._handle.fence, step_id=step_id)
+
+    async def _take_in(self, event: frames.Event, *, step_id: UUID | None) -> None:
+        """Append an agent's event and let others have their turn."""
+        self._append(event, step_id=step_id)
+        self._taken += 1
+        if self._taken % EVENTS_A_TURN == 0:
+            await asyncio.sleep(0)
+        if not self._writer.has_room:
+            await self._writer.room()
 
     def _seconds_left(self) -> float:
         started = self._run.started_at or clock.now()

@@ -152,7 +152,9 @@ class Worker:
         self._renewed_at = asked_at
         for run_id, fence in fences.items():
             handle = self._handles.get(run_id)
-            if run_id not in kept and handle is not None and handle.fence == fence:
+            if run_id in kept or handle is None or handle.fence != fence:
+                continue
+            if not handle.is_ending:  # an end gives the lease up, and is refused if it was lost
                 handle.stop(StopReason.LOST)
 
     async def _watch(self) -> None:

@@ -86,8 +86,8 @@ class Reader:
                 self._next += 1
                 self.lags.append((int(departed_at), now - int(departed_at)))
             self._spoken.set()
-        elif frame.type == "error":
-            raise AssertionError(f"the run failed: {frame.error}")
+        elif frame.type in {"error", "attempt"}:
+            raise AssertionError(f"the run was not carried through: {frame.type} {frame.error}")
         return frame.type == "complete"
 
 
