@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from django.conf import settings
@@ -42,6 +42,7 @@ from providers.types import (
 )
 from tests.factories import a_user
 
+AnyChunk = TypeVar("AnyChunk", bound=Chunk)
 _numbers = itertools.count(1)
 KEY = "sk-simulated-key-4242"
 WEATHER = Tool(
@@ -103,8 +104,8 @@ def a_context(user: User | None = None, **values: Any) -> CallContext:
 def a_call(prompt: str = "hello there", *, model: str = "sim-echo", **values: Any) -> Call:
     context = values.pop("context", None) or a_context()
     messages = (Message(role="user", parts=(TextPart(text=prompt),)),)
-    call = {"request_id": ids.new(), "messages": messages, "deadline_s": 20.0} | values
-    return Call(context=context, model=model, **call)
+    call: dict[str, Any] = {"request_id": ids.new(), "messages": messages, "deadline_s": 20.0}
+    return Call(context=context, model=model, **call | values)
 
 
 def an_embed_call(*inputs: str, model: str = "sim-embed", **values: Any) -> EmbedCall:
@@ -120,7 +121,7 @@ class Told:
     chunks: list[Chunk] = field(default_factory=list)
     error: PlatformError | None = None
 
-    def of(self, kind: type[Chunk]) -> list[Any]:
+    def of(self, kind: type[AnyChunk]) -> list[AnyChunk]:
         return [chunk for chunk in self.chunks if isinstance(chunk, kind)]
 
     @property

@@ -40,6 +40,13 @@ def _pointers(answer):
     return sorted(fault["pointer"] for fault in answer.json()["errors"])
 
 
+def _held(key) -> bytes | None:
+    """What the cache keeps under a key."""
+    value = redis.client("cache").get(key)
+    assert not isinstance(value, str)
+    return value
+
+
 def _dump():
     """Every row of every table as text."""
     with connection.cursor() as cursor:
@@ -80,8 +87,7 @@ def test_no_key_lies_in_any_row_answer_or_redis_entry(caller):
     caller.send("PUT", f"/{body['id']}", {"api_key": "sk-another-secret-5432"})
     answers = [caller.send("GET", path) for path in ("", f"/{body['id']}", "/models", "/aliases")]
     text = "\n".join([*(answer.content.decode() for answer in answers), _dump()])
-    client = redis.client("cache")
-    held = b"".join(client.get(key) or b"" for key in client.scan_iter("cache:*"))
+    held = b"".join(_held(key) or b"" for key in redis.client("cache").scan_iter("cache:*"))
     for secret in (KEY, "sk-another-secret-5432"):
         assert secret not in text
         assert secret.encode() not in held
@@ -234,12 +240,14 @@ def test_a_described_account_is_remembered_by_version_and_dropped_by_the_fact(ca
     body = _created(caller)
     key = redis.provider_key(Provider.objects.get().pk)
     caller.send("GET", f"/{body['id']}")
-    assert json.loads(redis.client("cache").get(key))["version"] == 1
+    kept = _held(key)
+    assert kept is not None
+    assert json.loads(kept)["version"] == 1
     assert 0 < redis.client("cache").ttl(key) <= 60
     changed = caller.send("PUT", f"/{body['id']}", {"priority": 7}).json()
     assert changed["priority"] == 7
     tasks.forget_cached({"provider_id": body["id"]})
-    assert redis.client("cache").get(key) is None
+    assert _held(key) is None
 
 
 def test_the_accounts_of_a_deleted_workspace_end_with_it(caller):

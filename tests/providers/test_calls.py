@@ -11,7 +11,15 @@ from django.db import connections
 from django.db.models.functions import Now
 
 from billing.models import UsageEvent
-from billing.types import Accuracy, Outcome, ProviderCallRecord, TokenCount, UnitClass
+from billing.types import (
+    Accuracy,
+    BillingMode,
+    Operation,
+    Outcome,
+    ProviderCallRecord,
+    TokenCount,
+    UnitClass,
+)
 from ideplatform.kit import ids
 from providers.errors import CallRepeated
 from providers.models import ProviderCall
@@ -183,8 +191,8 @@ def _record(row: ProviderCall) -> ProviderCallRecord:
         run_id=row.run_id,
         provider_id=row.provider_id,
         provider_type=row.provider_type,
-        billing_mode=row.billing_mode,
-        operation=row.operation,
+        billing_mode=BillingMode(row.billing_mode),
+        operation=Operation(row.operation),
         requested_model=row.model,
         served_model=row.model,
         tokens=TokenCount({UnitClass.INPUT: 5, UnitClass.OUTPUT: 5}),

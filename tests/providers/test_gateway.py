@@ -7,6 +7,7 @@ import base64
 from contextlib import aclosing
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -35,6 +36,7 @@ from providers.types import (
 )
 from tests.providers.builders import (
     WEATHER,
+    Told,
     a_call,
     a_provider,
     an_embed_call,
@@ -120,7 +122,11 @@ async def test_signed_thinking_goes_back_with_the_tool_result(paid_door, kind, c
         },
         {"text": "Take an umbrella."},
     )
-    thinks = {"reasoning": Reasoning(level="low"), "max_output_tokens": 8_000, "tools": (WEATHER,)}
+    thinks: dict[str, Any] = {
+        "reasoning": Reasoning(level="low"),
+        "max_output_tokens": 8_000,
+        "tools": (WEATHER,),
+    }
     call = await run_db(a_call, "[[sim:think]] weather?", **thinks)
     asked = await told(gateway.stream(call))
     assert asked.error is None
@@ -322,5 +328,5 @@ async def test_an_account_at_its_limit_of_calls_is_passed_by(paid_door):
     assert sorted(answer.started.provider for answer in answers) == ["narrow", "wide"]
 
 
-def _signature(asked, call_id: str) -> str:
+def _signature(asked: Told, call_id: str) -> str:
     return next(chunk.signature for chunk in asked.of(ToolCall) if chunk.id == call_id)

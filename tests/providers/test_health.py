@@ -152,6 +152,7 @@ async def test_calls_open_the_breaker_and_a_later_call_closes_it(paid_door):
     for _ in range(2):
         await told(gateway.stream(await run_db(a_call, "[[sim:status=500]]")))
     refused = await told(gateway.stream(await run_db(a_call)))
+    assert refused.error is not None
     assert refused.error.extra["targets"] == [{"model": "sim-echo", "reason": "breaker_open"}]
     await run_db(_is_due, provider)
     calls = [await run_db(a_call, "[[sim:first=300]]") for _ in range(5)]
@@ -166,6 +167,7 @@ async def test_a_bad_key_is_asked_once_and_then_skipped(paid_door):
     first = await told(gateway.stream(await run_db(a_call)))
     second = await told(gateway.stream(await run_db(a_call)))
     assert type(first.error) is BadKey
+    assert second.error is not None
     assert second.error.extra["targets"] == [{"model": "sim-echo", "reason": "key_invalid"}]
     assert len(paid_door.ledger()) == 1
 

@@ -30,7 +30,9 @@ def _slugs(call):
 def _reasons(call):
     with pytest.raises(NoReadyTarget) as refused:
         routing.plan(call)
-    return [(target["model"], target["reason"]) for target in refused.value.extra["targets"]]
+    targets = refused.value.extra["targets"]
+    assert isinstance(targets, list)
+    return [(target["model"], target["reason"]) for target in targets]
 
 
 def test_a_bare_model_is_served_by_the_nearest_scope_alone():
