@@ -57,12 +57,12 @@ async def followed(run_id: UUID, *, after: int = 0, **options: Any) -> list[Any]
 
 def text_of(items: list[Any]) -> str:
     """The answer as a client shows it: what a later attempt superseded is left out."""
-    events = [item.event() for item in items if isinstance(item, Entry)]
-    dropped = {event.supersedes for event in events if isinstance(event, frames.Attempt)}
+    events = [(item.step_id, item.event()) for item in items if isinstance(item, Entry)]
+    dropped = {event.supersedes for _, event in events if isinstance(event, frames.Attempt)}
     return "".join(
-        item.event().content
-        for item in items
-        if isinstance(item, Entry) and item.type == "delta" and item.step_id not in dropped
+        event.content
+        for step_id, event in events
+        if isinstance(event, frames.Delta) and step_id not in dropped
     )
 
 

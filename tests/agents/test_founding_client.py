@@ -20,7 +20,7 @@ FOUNDING_ADDRESS = "ws://localhost:8000"
 
 
 @pytest.fixture
-def client(tmp_path, inline, live_web) -> Path:
+def client(tmp_path: Path, inline, live_web) -> Path:
     """The client with its address turned to this server; nothing else of it changes."""
     text = (HERE / "founding_client.ts").read_text(encoding="utf-8")
     assert text.count(FOUNDING_ADDRESS) == 1

@@ -110,7 +110,7 @@ def _text(event):
 
 def _told(found):
     """Kinds and texts with neighbours joined."""
-    told = []
+    told: list[list[str]] = []
     for entry in found:
         if told and told[-1][0] == entry.type:
             told[-1][1] += _text(entry.event())

@@ -8,6 +8,7 @@ import pytest
 
 from accounts.models import User
 from agents import frames, journal
+from agents.journal import Entry
 from agents.models import Message, RunStep
 from agents.models import Run as RunRow
 from agents.types import AgentRequest, Limits, RunState
@@ -113,6 +114,7 @@ async def test_when_redis_forgets_everything_no_reader_loses_anything(inline):
     run = await run_db(a_run, prompt="[[sim:tokens=60 delay=15]]")
     items = []
     async for item in journal.follow(run.id):
+        assert isinstance(item, Entry)
         items.append(item)
         if item.type == "delta" and len(items) % 3 == 0:
             await run_db(redis.client("tail").flushdb)

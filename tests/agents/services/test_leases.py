@@ -32,6 +32,7 @@ def facts():
 def test_a_queued_run_is_taken_once():
     run = a_run()
     taken = leases.take(run_id=run.id, owner="first")
+    assert taken is not None
     assert (taken.run.state, taken.run.fence, taken.former_fence) == (RunState.RUNNING, 1, 0)
     assert leases.take(run_id=run.id, owner="second") is None
     lease = RunLease.objects.get(run_id=run.id)
@@ -60,7 +61,9 @@ def test_an_expired_lease_is_reaped_told_and_counted_as_an_attempt():
     row = RunRow.objects.get(pk=run.id)
     assert (row.state, row.attempt) == (RunState.QUEUED, 2)
     assert facts() == [("run.opened", str(run.id))]
-    assert leases.take(run_id=run.id, owner="next").run.fence == 2
+    taken = leases.take(run_id=run.id, owner="next")
+    assert taken is not None
+    assert taken.run.fence == 2
 
 
 def test_a_queued_run_whose_message_was_lost_is_told_again_without_counting():
@@ -82,6 +85,7 @@ def test_a_released_run_is_taken_at_once_and_counts_no_attempt():
     assert leases.release(run_id=run.id, fence=1)
     assert facts() == [("run.opened", str(run.id))]
     taken = leases.take(run_id=run.id, owner="next")
+    assert taken is not None
     assert (taken.run.fence, taken.run.attempt) == (2, 1)
     assert not leases.release(run_id=run.id, fence=1)
     assert RunRow.objects.get(pk=run.id).state == RunState.RUNNING
