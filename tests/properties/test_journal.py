@@ -36,10 +36,11 @@ OPERATIONS = st.lists(
 class Client:
     """Follows a run over any number of connections, and keeps what a client would keep."""
 
+    task: asyncio.Task[None]
+
     def __init__(self, run_id):
         self.run_id = run_id
         self.seen: list[Entry] = []
-        self.task: asyncio.Task[None] | None = None
 
     def dial(self):
         self.task = asyncio.create_task(self._read())
@@ -55,6 +56,7 @@ class Client:
                 if isinstance(item, frames.Rewind):
                     self.seen = [entry for entry in self.seen if entry.seq <= item.to_seq]
                 else:
+                    assert isinstance(item, Entry)
                     assert item.seq == len(self.seen) + 1
                     self.seen.append(item)
 
@@ -68,6 +70,7 @@ class Owner:
 
     async def take(self):
         taken = await run_db(leases.take, run_id=self.run_id, owner="test")
+        assert taken is not None
         self.fence = taken.run.fence
         self.writer = Writer()
         self.log = self.writer.open(self.run_id, fence=self.fence, last_seq=taken.run.last_seq)
@@ -156,14 +159,13 @@ def check(operations):
     asyncio.run(play(operations))
 
 
-quietly = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-
+QUIETLY = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 LOST = ["append", "append", "send", "look", "flush redis", "kill"]
 """Two clients saw what neither PostgreSQL nor Redis kept."""
 
 
-@settings(max_examples=40, **quietly)
+@settings(QUIETLY, max_examples=40)
 @given(OPERATIONS)
 @example([*LOST, "look"])
 @example([*LOST, "append", "append", "append", "store", "look"])
@@ -175,7 +177,7 @@ def test_any_interleaving_gives_every_client_the_journal(committed_db, operation
 
 @pytest.mark.scale
 @pytest.mark.timeout(3_600)
-@settings(max_examples=1_000, **quietly)
+@settings(QUIETLY, max_examples=1_000)
 @given(OPERATIONS)
 def test_a_thousand_interleavings(committed_db, operations):
     check(operations)
