@@ -16,6 +16,7 @@ async def a_taken_run(worker):
     """A run that the worker owns, and whose lease has just gone."""
     run = await run_db(a_run)
     taken = await run_db(leases.take, run_id=run.id, owner=worker.owner)
+    assert taken is not None
     handle = Handle(run_id=run.id, fence=taken.run.fence, task=None)
     worker._handles[run.id] = handle
     await run_db(RunLease.objects.filter(run_id=run.id).delete)
