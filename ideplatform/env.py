@@ -6,6 +6,7 @@ environment are reported at once, by name and never with their values.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -116,6 +117,13 @@ class Env(BaseSettings):
         "celery",
         description="`inline` executes runs in the web process (benchmark floor).",
     )
+    billing_welcome_credit_usd: Decimal = Field(
+        Decimal(5), ge=0, description="Promotional credit of a person and of their first team, USD."
+    )
+    billing_min_lease_s: int = Field(
+        120, ge=10, description="Life of a hold whose call is not heard of, at least; seconds."
+    )
+
     run_lease_s: float = Field(10, gt=0, description="Life of a run's lease.")
     run_heartbeat_s: float = Field(3, gt=0, description="Pause between lease renewals.")
     run_reap_s: float = Field(2, gt=0, description="Pause between searches for expired leases.")

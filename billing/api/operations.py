@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ideplatform.kit.openapi import Operation, describe
+
 from billing.api import answers, export, serializers, views
 from billing.errors import QueryTooBroad
-from ideplatform.kit.openapi import Operation, describe
 
 describe(
     views.Usage,
