@@ -19,7 +19,12 @@ class Users(UserManager["User"]):
     """Signs people up by e-mail; the case of an address does not matter."""
 
     def get_by_natural_key(self, username: str | None) -> User:
-        return self.get(email__iexact=username)
+        return self.by_email(username or "").get()
+
+    def by_email(self, email: str) -> models.QuerySet[User]:
+        """Whoever has this address; uses the unique index, which `iexact` cannot."""
+        lowered = Lower(models.Value(email.strip()))
+        return self.alias(lowered_email=Lower("email")).filter(lowered_email=lowered)
 
 
 class User(AbstractBaseUser, PermissionsMixin):

@@ -6,6 +6,7 @@ A journalled event becomes a frame by an envelope in front of it: `run_id`, `seq
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -248,6 +249,22 @@ AnyEvent = (
     | Complete
     | Error
 )
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands in front of an event on its way to clients.
+
+    `seq` counts the run's events from 1. `first_seq`, when there, tells that the event stands for
+    every one since that.
+    """
+
+    run_id: UUID
+    seq: int
+    fence: int
+    step_id: UUID | None
+    at: datetime
+    type: str
+    first_seq: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class ServerFrame(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

@@ -31,6 +31,10 @@ class VerbatimJSONField(models.JSONField):
     def db_type(self, connection: object) -> str:
         return "json"
 
+    def from_db_value(self, value: object, *_: object) -> object:
+        """The driver has read it already."""
+        return value
+
 
 class Conversation(models.Model):
     """A thread of messages between a person and agents."""

@@ -25,7 +25,6 @@ from ideplatform.outbox import relay
 from workspaces.services import access
 
 log = structlog.get_logger(__name__)
-FENCES_BACK = 5
 
 
 async def execute(taken: Taken, *, handle: Handle, writer: Writer) -> None:
@@ -55,7 +54,7 @@ class _Execution:
 
     async def run(self) -> None:
         try:
-            await self._salvage()
+            await self._writer.salvage(self._journal, former_fence=self._former_fence)
             if self._run.attempt > MAX_ATTEMPTS:
                 await self._end(RunState.INTERRUPTED, RunInterrupted())
                 return
@@ -73,16 +72,6 @@ class _Execution:
         except Exception:
             log.exception("run.failed", run_id=str(self._run.id))
             await self._end(RunState.FAILED, None)
-
-    async def _salvage(self) -> None:
-        """Store what the former owner had sent and not yet stored: clients have seen it."""
-        last_seq = self._journal.seq
-        for fence in range(self._former_fence, max(0, self._former_fence - FENCES_BACK), -1):
-            left = await self._writer.read_tail(self._run.id, fence=fence, after=last_seq)
-            if left:
-                self._journal.adopt(left)
-                await self._writer.flush(self._journal)
-                return
 
     async def _begin(self) -> Session:
         is_first = self._journal.seq <= 1

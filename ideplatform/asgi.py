@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ideplatform.settings")
 
@@ -10,6 +11,7 @@ from django.core.asgi import get_asgi_application
 
 django_app = get_asgi_application()
 
+from asgiref.typing import ASGI3Application  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
 from ideplatform.kit.guards import Guard  # noqa: E402
@@ -17,5 +19,11 @@ from ideplatform.sockets import routes  # noqa: E402
 from ideplatform.status import Status  # noqa: E402
 
 application = Guard(
-    ProtocolTypeRouter({"http": Status(django_app), "websocket": URLRouter(routes)})
+    ProtocolTypeRouter(
+        {
+            # Django's own annotation of its handler is narrower than the ASGI it speaks.
+            "http": Status(cast("ASGI3Application", django_app)),
+            "websocket": URLRouter(routes),
+        }
+    )
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import beat_init, setup_logging, worker_ready
-from kombu import Queue
+from kombu.entity import Queue
 
 from ideplatform.observability import health, server
 
@@ -44,7 +44,10 @@ app.conf.update(
     task_ignore_result=True,
     task_default_queue=DEFAULT,
     # Without a routing key of its own every queue gets the default one, and every message.
-    task_queues=[Queue(name, routing_key=name) for name in (AGENT_TASKS, EMBEDDINGS, DEFAULT)],
+    task_queues=[
+        Queue(name, routing_key=name)  # type: ignore[no-untyped-call]
+        for name in (AGENT_TASKS, EMBEDDINGS, DEFAULT)
+    ],
     task_routes={"agents.tasks.execute_run": {"queue": AGENT_TASKS}},
     task_serializer="json",
     accept_content=["json"],
@@ -70,25 +73,25 @@ app.conf.update(
 app.autodiscover_tasks()
 
 
-@setup_logging.connect
+@setup_logging.connect  # type: ignore[untyped-decorator]
 def _keep_our_logs(**_: object) -> None:
     """Connecting is enough: Celery then leaves the logging of `settings` alone."""
 
 
-@worker_ready.connect
-@beat_init.connect
+@worker_ready.connect  # type: ignore[untyped-decorator]
+@beat_init.connect  # type: ignore[untyped-decorator]
 def _show_health(**_: object) -> None:
     """Workers and beat answer probes and scrapes on a port of their own."""
     server.start(host=settings.ENV.metrics_host, port=settings.ENV.metrics_port)
 
 
-@worker_ready.connect
+@worker_ready.connect  # type: ignore[untyped-decorator]
 def _watch_the_broker_reader(sender: Any, **_: object) -> None:
     """The loop that reads the broker runs these timers; a stuck one fails the worker's /health."""
     sender.timer.call_repeatedly(BROKER_BEAT_S, health.moved, ("broker",), {"within_s": 30})
 
 
-@worker_ready.connect
+@worker_ready.connect  # type: ignore[untyped-decorator]
 def _sweep_the_outbox(**_: object) -> None:
     """Every worker hands over what a dead publisher left behind."""
     from ideplatform.outbox import relay
@@ -96,7 +99,7 @@ def _sweep_the_outbox(**_: object) -> None:
     relay.ring()
 
 
-@worker_ready.connect
+@worker_ready.connect  # type: ignore[untyped-decorator]
 def _sweep_provider_calls(**_: object) -> None:
     """What the process before this one had dispatched is settled as soon as its lease ends."""
     app.send_task("providers.tasks.sweep_calls", retry=False)

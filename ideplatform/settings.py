@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,6 +12,8 @@ from ideplatform.observability import logs
 
 BASE_DIR = Path(__file__).resolve().parents[1]
 ENV = env.load()
+# Outside production the files are served from where they lie; the warning would be noise.
+warnings.filterwarnings("ignore", "No directory at", UserWarning)
 
 SECRET_KEY = ENV.secret_key.get_secret_value()
 DEBUG = ENV.debug and not ENV.is_production
@@ -130,7 +133,7 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["ideplatform.kit.limits.RequestLimit"],
     "DEFAULT_PARSER_CLASSES": ["ideplatform.kit.parsers.GuardedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["ideplatform.kit.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "ideplatform.kit.openapi.DescribedSchema",
     "EXCEPTION_HANDLER": "ideplatform.kit.rest.exception_handler",
     "COERCE_DECIMAL_TO_STRING": True,
     "UNAUTHENTICATED_USER": None,
@@ -138,8 +141,9 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "IDE Mundial",
     "VERSION": "1",
-    "SERVE_INCLUDE_SCHEMA": False,
+    "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "POSTPROCESSING_HOOKS": [],
 }
 
 SECURE_CONTENT_TYPE_NOSNIFF = True

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 
-from ideplatform import pages
+from ideplatform import openapi, pages
 
-api_v1 = [
+api_v1: list[URLPattern | URLResolver] = [
+    path("schema", openapi.Schema.as_view()),
     path("auth/", include("accounts.api.urls.auth")),
     path("organizations", include("accounts.api.urls.organizations")),
     path("workspaces", include("workspaces.api.urls")),

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import pytest
 import uvicorn
-from django.conf import settings
 from django.db import connection, connections
 from django.test.utils import setup_databases, teardown_databases
 
@@ -25,7 +24,7 @@ pytest_plugins = ["tests.fakes.doors"]
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
     """Two suites may use one server at once: the database carries the process id."""
-    settings.DATABASES["default"]["TEST"]["NAME"] = f"test_ide_{os.getpid()}"
+    connections.settings["default"]["TEST"]["NAME"] = f"test_ide_{os.getpid()}"
 
 
 @pytest.fixture(scope="session")

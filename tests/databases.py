@@ -13,6 +13,8 @@ import psycopg
 from django.db import connections
 from psycopg import sql
 
+_TRIES = 10
+_END_READERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
 _numbers = itertools.count(1)
 
 
@@ -40,13 +42,21 @@ def _use(name: str) -> None:
 
 
 def _run(statement: sql.SQL, *names: str) -> None:
+    """Run it on the server; a template is freed of its readers first.
+
+    A thread of the process, such as the outbox relay, may come back in between: then once more.
+    """
+    filled = statement.format(*(sql.Identifier(name) for name in names))
     with _maintenance() as server:
-        if len(names) > 1:
-            server.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
-                [names[1]],
-            )
-        server.execute(statement.format(*(sql.Identifier(name) for name in names)))
+        for left in reversed(range(_TRIES)):
+            if len(names) > 1:
+                server.execute(_END_READERS, [names[1]])
+            try:
+                server.execute(filled)
+                return
+            except psycopg.errors.ObjectInUse:
+                if not left:
+                    raise
 
 
 def _maintenance() -> psycopg.Connection:

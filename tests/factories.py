@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from django.contrib.auth.hashers import make_password
 
@@ -69,7 +70,7 @@ def join_workspace(workspace: Workspace, user: User, role: WorkspaceRole) -> Non
     WorkspaceMembership.objects.create(workspace=workspace, user=user, role=role)
 
 
-def an_actor(user: User, *, scopes: frozenset[Scope] | None = None, **values: object) -> Actor:
+def an_actor(user: User, *, scopes: frozenset[Scope] | None = None, **values: Any) -> Actor:
     """The user as a signed-in session would act, or with a key's scopes."""
     return Actor(
         user_id=user.pk,

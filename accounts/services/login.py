@@ -42,7 +42,7 @@ def prove(*, email: str, password: crypto.Secret, ip: str) -> User:
     back when it was right.
     """
     account = email.strip().lower()
-    user = User.objects.filter(email__iexact=account).first()
+    user = User.objects.by_email(account).first()
     taken = throttle.take(
         throttle.of_account(throttle.LOGIN_PAIR, account, ip=ip),
         throttle.of_ip(throttle.LOGIN_IP, ip),

@@ -154,7 +154,8 @@ def _sealing_key(organization_id: UUID) -> tuple[DataKey, crypto.DataKey]:
 
     The organization's row is the lock, so that two first secrets do not make two first keys.
     """
-    if not Organization.objects.select_for_update().filter(pk=organization_id).exists():
+    locked = Organization.objects.select_for_update(no_key=True).filter(pk=organization_id)
+    if locked.first() is None:
         raise NotFound
     newest = DataKey.objects.filter(organization_id=organization_id).order_by("-version").first()
     if newest is None or newest.uses >= crypto.DATA_KEY_MAX_USES:

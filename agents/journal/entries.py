@@ -21,18 +21,7 @@ MAX_TEXT = 8_192
 
 TERMINAL_TYPES = frozenset({"complete", "error"})
 _TYPE = b'"type":'
-
-
-class _Envelope(msgspec.Struct, frozen=True):
-    run_id: UUID
-    seq: int
-    fence: int
-    step_id: UUID | None
-    at: datetime
-    type: str
-
-
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = msgspec.json.Decoder(frames.Envelope)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 RETRY_S = 0.2
 REDIS_PAUSE_S = 1.0
 WATCHERS_S = 10.0
+FENCES_BACK = 5
 MAX_UNSAVED = 20_000
 """Entries that may wait for the database, over all runs; beyond it appending waits."""
 
@@ -118,12 +119,20 @@ class Writer:
         """Wait while too many entries wait for the database."""
         await self._room.wait()
 
-    async def read_tail(self, run_id: UUID, *, fence: int, after: int) -> list[Entry]:
-        """What a former owner left in Redis; nothing when Redis is gone."""
-        try:
-            return await tail.read(self._redis, run_id, fence=fence, after=after)
-        except redis.ERRORS:
-            return []
+    async def salvage(self, opened: RunLog, *, former_fence: int) -> None:
+        """Store what a former owner had sent and not stored: clients have seen it.
+
+        Without Redis there is nothing to salvage; who saw more is told to rewind.
+        """
+        for fence in range(former_fence, max(0, former_fence - FENCES_BACK), -1):
+            try:
+                left = await tail.read(self._redis, opened.run_id, fence=fence, after=opened.seq)
+            except redis.ERRORS:
+                return
+            if left:
+                opened.adopt(left)
+                await self.flush(opened)
+                return
 
     async def publish(self, opened: RunLog, entry: Entry) -> None:
         """Send an entry that is already stored: the end of a run."""

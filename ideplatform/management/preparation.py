@@ -1,4 +1,4 @@
-"""What every database needs before its first call: prices, models, aliases, the platform's accounts.
+"""What a database needs before its first call: prices, models, aliases, the platform's accounts.
 
 Repeatable: each step changes only what is missing or has moved.
 """

@@ -52,7 +52,8 @@ def drain() -> int:
 def _drain_batch() -> int:
     due = Fact.objects.filter(next_at__lte=Now()).order_by("id")
     facts = list(due.select_for_update(skip_locked=True)[:BATCH])
-    sent, failed = [], []
+    sent: list[int] = []
+    failed: list[int] = []
     for fact in facts:
         (sent if _hand_over(fact) else failed).append(fact.pk)
     hit("outbox.before_mark")

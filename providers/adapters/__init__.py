@@ -2,23 +2,20 @@
 
 from typing import Final
 
-from providers.adapters.anthropic import Anthropic
+from providers.adapters import anthropic, google, openai, openai_compatible
 from providers.adapters.contract import Adapter, Ratio, Route
-from providers.adapters.google import Google
-from providers.adapters.openai import OpenAI
-from providers.adapters.openai_compatible import OpenAICompatible
 from providers.types import ProviderType
 
 _ADAPTERS: Final[dict[ProviderType, Adapter]] = {
-    ProviderType.OPENAI: OpenAI(),
-    ProviderType.ANTHROPIC: Anthropic(),
-    ProviderType.GOOGLE: Google(),
-    ProviderType.OPENAI_COMPATIBLE: OpenAICompatible(),
+    ProviderType.OPENAI: openai,
+    ProviderType.ANTHROPIC: anthropic,
+    ProviderType.GOOGLE: google,
+    ProviderType.OPENAI_COMPATIBLE: openai_compatible,
 }
 
 __all__ = ["Adapter", "Ratio", "Route", "of"]
 
 
 def of(provider_type: ProviderType) -> Adapter:
-    """The adapter of a provider type."""
+    """The adapter of a provider type: a module with the contract's functions."""
     return _ADAPTERS[provider_type]

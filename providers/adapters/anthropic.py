@@ -1,4 +1,7 @@
-"""Anthropic's messages dialect."""
+"""Anthropic's messages dialect.
+
+Usage is split over two events and cumulative: later figures replace earlier ones.
+"""
 
 from __future__ import annotations
 
@@ -99,76 +102,73 @@ class _Counted(msgspec.Struct):
     input_tokens: int
 
 
-class Anthropic:
-    """Usage is split over two events and cumulative: later figures replace earlier ones."""
+async def stream(
+    call: Call, route: Route, key: Secret | None, timeouts: Timeouts
+) -> AsyncGenerator[Chunk, None]:
+    async with wire.exchange(
+        "POST",
+        route,
+        _path(route, "/messages"),
+        headers=wire.tagged(call, _headers(key)),
+        timeouts=timeouts,
+        body=anthropic_request.body(call, route),
+    ) as response:
+        async for chunk in _read(response):
+            yield chunk
 
-    async def stream(
-        self, call: Call, route: Route, key: Secret | None, timeouts: Timeouts
-    ) -> AsyncGenerator[Chunk, None]:
-        async with wire.exchange(
-            "POST",
+
+async def embed(
+    call: EmbedCall,
+    route: Route,
+    key: Secret | None,
+    timeouts: Timeouts,
+) -> Embeddings:
+    """Raises InvalidInput: this vendor has no embeddings."""
+    del call, route, key, timeouts
+    raise InvalidInput("this provider offers no embeddings")
+
+
+async def list_models(route: Route, key: Secret | None, timeouts: Timeouts) -> list[ModelInfo]:
+    found: list[ModelInfo] = []
+    query = "?limit=1000"
+    for _ in range(MAX_PAGES):
+        page = await wire.fetch(
+            "GET",
             route,
-            _path(route, "/messages"),
-            headers=wire.tagged(call, _headers(key)),
-            timeouts=timeouts,
-            body=anthropic_request.body(call, route),
-        ) as response:
-            async for chunk in _read(response):
-                yield chunk
-
-    async def embed(
-        self,
-        call: EmbedCall,
-        route: Route,
-        key: Secret | None,
-        timeouts: Timeouts,
-    ) -> Embeddings:
-        """Raises InvalidInput: this vendor has no embeddings."""
-        del call, route, key, timeouts
-        raise InvalidInput("this provider offers no embeddings")
-
-    async def list_models(
-        self, route: Route, key: Secret | None, timeouts: Timeouts
-    ) -> list[ModelInfo]:
-        found: list[ModelInfo] = []
-        query = "?limit=1000"
-        for _ in range(MAX_PAGES):
-            page = await wire.fetch(
-                "GET",
-                route,
-                _path(route, "/models") + query,
-                headers=_headers(key),
-                timeouts=timeouts,
-                kind=_Page,
-            )
-            found += [
-                ModelInfo(
-                    id=model.id,
-                    display_name=model.display_name or "",
-                    context_tokens=model.max_input_tokens,
-                    max_output_tokens=model.max_tokens,
-                )
-                for model in page.data
-            ]
-            if not page.has_more or not page.last_id:
-                break
-            query = f"?limit=1000&after_id={quote(page.last_id, safe='')}"
-        return found
-
-    async def count_tokens(
-        self, call: Call, route: Route, key: Secret | None, timeouts: Timeouts
-    ) -> int | None:
-        """The vendor's own count of the input, free of charge."""
-        counted = await wire.fetch(
-            "POST",
-            route,
-            _path(route, "/messages/count_tokens"),
+            _path(route, "/models") + query,
             headers=_headers(key),
             timeouts=timeouts,
-            body=anthropic_request.count_body(call, route),
-            kind=_Counted,
+            kind=_Page,
         )
-        return counted.input_tokens
+        found += [
+            ModelInfo(
+                id=model.id,
+                display_name=model.display_name or "",
+                context_tokens=model.max_input_tokens,
+                max_output_tokens=model.max_tokens,
+            )
+            for model in page.data
+        ]
+        if not page.has_more or not page.last_id:
+            break
+        query = f"?limit=1000&after_id={quote(page.last_id, safe='')}"
+    return found
+
+
+async def count_tokens(
+    call: Call, route: Route, key: Secret | None, timeouts: Timeouts
+) -> int | None:
+    """The vendor's own count of the input, free of charge."""
+    counted = await wire.fetch(
+        "POST",
+        route,
+        _path(route, "/messages/count_tokens"),
+        headers=_headers(key),
+        timeouts=timeouts,
+        body=anthropic_request.count_body(call, route),
+        kind=_Counted,
+    )
+    return counted.input_tokens
 
 
 def _path(route: Route, path: str) -> str:

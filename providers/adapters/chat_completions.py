@@ -83,7 +83,7 @@ class _Event(msgspec.Struct):
     error: object = None
 
 
-def body(call: Call, *, model: str, is_openai: bool, asks_max: bool = True) -> bytes:
+def body(call: Call, *, model: str, is_openai: bool) -> bytes:
     """The request. OpenAI itself and the servers that imitate it differ in a few names."""
     request: dict[str, object] = {
         "model": model,
@@ -106,7 +106,7 @@ def body(call: Call, *, model: str, is_openai: bool, asks_max: bool = True) -> b
         request["tool_choice"] = call.tool_choice
         if not call.parallel_tools:
             request["parallel_tool_calls"] = False
-    if call.max_output_tokens is not None and asks_max:
+    if call.max_output_tokens is not None:
         request["max_completion_tokens" if is_openai else "max_tokens"] = call.max_output_tokens
     if call.reasoning.level not in ("off", "auto"):
         request["reasoning_effort"] = call.reasoning.level

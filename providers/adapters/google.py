@@ -1,4 +1,7 @@
-"""Google's Gemini dialect."""
+"""Google's Gemini dialect.
+
+Whole function calls come without ids: we mint them. Usage repeats; the last one holds.
+"""
 
 from __future__ import annotations
 
@@ -98,91 +101,89 @@ class _Counted(msgspec.Struct, rename="camel"):
     total_tokens: int
 
 
-class Google:
-    """Whole function calls come without ids: we mint them. Usage repeats; the last one holds."""
+async def stream(
+    call: Call, route: Route, key: Secret | None, timeouts: Timeouts
+) -> AsyncGenerator[Chunk, None]:
+    async with wire.exchange(
+        "POST",
+        route,
+        _path(route, ":streamGenerateContent?alt=sse"),
+        headers=wire.tagged(call, _headers(key)),
+        timeouts=timeouts,
+        body=google_request.body(call),
+    ) as response:
+        async for chunk in _read(response):
+            yield chunk
 
-    async def stream(
-        self, call: Call, route: Route, key: Secret | None, timeouts: Timeouts
-    ) -> AsyncGenerator[Chunk, None]:
-        async with wire.exchange(
-            "POST",
+
+async def embed(
+    call: EmbedCall, route: Route, key: Secret | None, timeouts: Timeouts
+) -> Embeddings:
+    size = {} if call.dimensions is None else {"outputDimensionality": call.dimensions}
+    requests = [
+        {"model": f"models/{_model(route)}", "content": {"parts": [{"text": text}]}, **size}
+        for text in call.inputs
+    ]
+    answer = await wire.fetch(
+        "POST",
+        route,
+        _path(route, ":batchEmbedContents"),
+        headers=wire.tagged(call, _headers(key)),
+        timeouts=timeouts,
+        body=msgspec.json.encode({"requests": requests}),
+        kind=_Vectors,
+        max_bytes=egress.client.MAX_BYTES,
+    )
+    if len(answer.embeddings) != len(call.inputs):
+        raise AnswerBroken
+    return Embeddings(
+        vectors=tuple(vector.values for vector in answer.embeddings),
+        model=route.model,
+        tokens=usage.read(usage.google, answer.usage_metadata) or TokenCount(),
+    )
+
+
+async def list_models(route: Route, key: Secret | None, timeouts: Timeouts) -> list[ModelInfo]:
+    found: list[ModelInfo] = []
+    query = "?pageSize=1000"
+    for _ in range(MAX_PAGES):
+        page = await wire.fetch(
+            "GET",
             route,
-            _path(route, ":streamGenerateContent?alt=sse"),
-            headers=wire.tagged(call, _headers(key)),
-            timeouts=timeouts,
-            body=google_request.body(call),
-        ) as response:
-            async for chunk in _read(response):
-                yield chunk
-
-    async def embed(
-        self, call: EmbedCall, route: Route, key: Secret | None, timeouts: Timeouts
-    ) -> Embeddings:
-        size = {} if call.dimensions is None else {"outputDimensionality": call.dimensions}
-        requests = [
-            {"model": f"models/{_model(route)}", "content": {"parts": [{"text": text}]}, **size}
-            for text in call.inputs
-        ]
-        answer = await wire.fetch(
-            "POST",
-            route,
-            _path(route, ":batchEmbedContents"),
-            headers=wire.tagged(call, _headers(key)),
-            timeouts=timeouts,
-            body=msgspec.json.encode({"requests": requests}),
-            kind=_Vectors,
-            max_bytes=egress.client.MAX_BYTES,
-        )
-        if len(answer.embeddings) != len(call.inputs):
-            raise AnswerBroken
-        return Embeddings(
-            vectors=tuple(vector.values for vector in answer.embeddings),
-            model=route.model,
-            tokens=usage.read(usage.google, answer.usage_metadata) or TokenCount(),
-        )
-
-    async def list_models(
-        self, route: Route, key: Secret | None, timeouts: Timeouts
-    ) -> list[ModelInfo]:
-        found: list[ModelInfo] = []
-        query = "?pageSize=1000"
-        for _ in range(MAX_PAGES):
-            page = await wire.fetch(
-                "GET",
-                route,
-                f"{_root(route)}/models{query}",
-                headers=_headers(key),
-                timeouts=timeouts,
-                kind=_Page,
-            )
-            found += [
-                ModelInfo(
-                    id=model.name.removeprefix("models/"),
-                    display_name=model.display_name or "",
-                    context_tokens=model.input_token_limit,
-                    max_output_tokens=model.output_token_limit,
-                )
-                for model in page.models
-            ]
-            if not page.next_page_token:
-                break
-            query = f"?pageSize=1000&pageToken={quote(page.next_page_token, safe='')}"
-        return found
-
-    async def count_tokens(
-        self, call: Call, route: Route, key: Secret | None, timeouts: Timeouts
-    ) -> int | None:
-        """The vendor's own count of the input, free of charge."""
-        counted = await wire.fetch(
-            "POST",
-            route,
-            _path(route, ":countTokens"),
+            f"{_root(route)}/models{query}",
             headers=_headers(key),
             timeouts=timeouts,
-            body=msgspec.json.encode(google_request.contents(call)),
-            kind=_Counted,
+            kind=_Page,
         )
-        return counted.total_tokens
+        found += [
+            ModelInfo(
+                id=model.name.removeprefix("models/"),
+                display_name=model.display_name or "",
+                context_tokens=model.input_token_limit,
+                max_output_tokens=model.output_token_limit,
+            )
+            for model in page.models
+        ]
+        if not page.next_page_token:
+            break
+        query = f"?pageSize=1000&pageToken={quote(page.next_page_token, safe='')}"
+    return found
+
+
+async def count_tokens(
+    call: Call, route: Route, key: Secret | None, timeouts: Timeouts
+) -> int | None:
+    """The vendor's own count of the input, free of charge."""
+    counted = await wire.fetch(
+        "POST",
+        route,
+        _path(route, ":countTokens"),
+        headers=_headers(key),
+        timeouts=timeouts,
+        body=msgspec.json.encode(google_request.contents(call)),
+        kind=_Counted,
+    )
+    return counted.total_tokens
 
 
 def _root(route: Route) -> str:

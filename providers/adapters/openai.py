@@ -1,11 +1,21 @@
-"""OpenAI itself."""
+"""OpenAI itself: as its imitations, in the names that its newest models insist on."""
 
 from __future__ import annotations
 
-from providers.adapters.openai_compatible import OpenAICompatible
+from collections.abc import AsyncGenerator
+
+from ideplatform.kit.crypto import Secret
+from ideplatform.kit.egress import Timeouts
+from providers.adapters import openai_wire
+from providers.adapters.contract import Route
+from providers.adapters.openai_wire import count_tokens, embed, list_models
+from providers.types import Call, Chunk
+
+__all__ = ["count_tokens", "embed", "list_models", "stream"]
 
 
-class OpenAI(OpenAICompatible):
-    """As the imitations, in the names OpenAI's newest models insist on."""
-
-    is_openai = True
+def stream(
+    call: Call, route: Route, key: Secret | None, timeouts: Timeouts
+) -> AsyncGenerator[Chunk, None]:
+    """Chat completions, or the responses dialect where `config.api` says so."""
+    return openai_wire.stream(call, route, key, timeouts, is_openai=True)

@@ -1,15 +1,17 @@
-"""What OpenAI and its imitations share: authorisation, models, embeddings."""
+"""What OpenAI and its imitations share: both dialects, authorisation, models, embeddings."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncGenerator
 
 import msgspec
 
 from billing.types import TokenCount
 from ideplatform.kit.crypto import Secret
 from ideplatform.kit.egress import AnswerBroken, Timeouts
-from providers.adapters import usage, wire
+from providers.adapters import chat_completions, responses, usage, wire
 from providers.adapters.contract import Route
-from providers.types import EmbedCall, Embeddings, ModelInfo
+from providers.types import Call, Chunk, EmbedCall, Embeddings, ModelInfo
 
 MAX_EMBEDDING_BYTES = 64 * 1024 * 1024
 
@@ -38,6 +40,37 @@ class _Vectors(msgspec.Struct):
 def headers(key: Secret | None) -> dict[str, str]:
     """Keyless servers get no header at all."""
     return {"Authorization": f"Bearer {key.reveal()}"} if key is not None else {}
+
+
+async def stream(
+    call: Call, route: Route, key: Secret | None, timeouts: Timeouts, *, is_openai: bool
+) -> AsyncGenerator[Chunk, None]:
+    """The answer in the dialect that the account's configuration chooses."""
+    uses_responses = route.config.api == "responses"
+    if uses_responses:
+        path, body = "/responses", responses.body(call, model=route.model)
+    else:
+        path = "/chat/completions"
+        body = chat_completions.body(call, model=route.model, is_openai=is_openai)
+    async with wire.exchange(
+        "POST",
+        route,
+        path,
+        headers=wire.tagged(call, headers(key)),
+        timeouts=timeouts,
+        body=body,
+    ) as response:
+        read = responses.read if uses_responses else chat_completions.read
+        async for chunk in read(response):
+            yield chunk
+
+
+async def count_tokens(
+    call: Call, route: Route, key: Secret | None, timeouts: Timeouts
+) -> int | None:
+    """None: this dialect has no counting call."""
+    del call, route, key, timeouts
+    return None
 
 
 async def list_models(route: Route, key: Secret | None, timeouts: Timeouts) -> list[ModelInfo]:

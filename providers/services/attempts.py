@@ -7,6 +7,7 @@ goes away, a vendor that fails and a cancelled task all end in exactly one usage
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -59,6 +60,7 @@ from providers.types import (
 C = TypeVar("C", Call, EmbedCall)
 CLIENT_GONE: Final = 499
 _running: Counter[UUID] = Counter()
+_places = threading.Lock()  # several loops may call in one process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +146,7 @@ class Attempt(Generic[C]):
 
     async def _dispatch(self) -> Secret | None:
         provider_id = self.route.provider_id
-        if _running[provider_id] >= self.route.config.max_concurrency:
-            raise ProviderNotReady(retry_after_s=1)
-        _running[provider_id] += 1
+        _occupy(provider_id, at_most=self.route.config.max_concurrency)
         is_admitted = False
         try:
             key, self._dispatched_at = await run_db(self._admit)
@@ -343,7 +343,16 @@ class Attempt(Generic[C]):
         )
 
 
+def _occupy(provider_id: UUID, *, at_most: int) -> None:
+    """Take one of the account's places in this process; raises ProviderNotReady when all are."""
+    with _places:
+        if _running[provider_id] >= at_most:
+            raise ProviderNotReady(retry_after_s=1)
+        _running[provider_id] += 1
+
+
 def _release(provider_id: UUID) -> None:
-    _running[provider_id] -= 1
-    if not _running[provider_id]:
-        del _running[provider_id]
+    with _places:
+        _running[provider_id] -= 1
+        if not _running[provider_id]:
+            del _running[provider_id]

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
 from billing.services import usage
@@ -29,6 +29,7 @@ from billing.types import (
     UnitClass,
 )
 from ideplatform.kit.db import database_now
+from ideplatform.kit.errors import PlatformError
 from providers.adapters import Ratio, Route
 from providers.errors import CallRepeated
 from providers.models import ProviderCall
@@ -41,6 +42,7 @@ LEASE_S: Final = 30
 RENEW_S: Final = 10
 SWEEP_BATCH: Final = 500
 KEPT: Final = timedelta(days=7)
+PUT_OFF: Final = timedelta(minutes=10)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,13 +147,25 @@ def sweep() -> int:
 
 @transaction.atomic
 def _sweep_batch() -> int:
+    """Settle the oldest dead calls; how many. One that cannot be settled is put off."""
     dead = ProviderCall.objects.filter(state=CallState.DISPATCHED, expires_at__lt=Now())
     rows = list(dead.select_for_update(skip_locked=True).order_by("expires_at")[:SWEEP_BATCH])
     now = database_now()
-    for row in rows:
-        usage.settle(_recovered(row, now))
-        ProviderCall.objects.filter(pk=row.pk).update(state=CallState.SETTLED, settled_at=Now())
-    return len(rows)
+    return sum(_recover(row, now) for row in rows)
+
+
+def _recover(row: ProviderCall, now: datetime) -> bool:
+    mine = ProviderCall.objects.filter(pk=row.pk)
+    try:
+        with transaction.atomic():
+            usage.settle(_recovered(row, now))
+            mine.update(state=CallState.SETTLED, settled_at=Now())
+            connection.check_constraints()  # deferred ones too, while it is this row's fault
+    except (DatabaseError, PlatformError):
+        log.exception("provider_call.recovery_failed", request_id=str(row.request_id))
+        mine.update(expires_at=Now() + PUT_OFF)
+        return False
+    return True
 
 
 def _recovered(row: ProviderCall, now: datetime) -> ProviderCallRecord:

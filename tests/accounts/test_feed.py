@@ -76,6 +76,38 @@ def test_the_bell_wakes_other_processes_before_their_next_poll():
     assert min(delays) < feed.POLL_S / 2
 
 
+@pytest.fixture
+def no_redis(settings):
+    """The platform with a Redis that refuses every connection."""
+    former = settings.ENV
+    settings.ENV = former.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    redis.client.cache_clear()
+    yield
+    settings.ENV = former
+    redis.client.cache_clear()
+
+
+@pytest.mark.usefixtures("no_redis")
+def test_without_redis_a_revocation_is_felt_within_a_second():
+    _, pair = signed_in()
+    credential = authentication.of_text(pair.access)
+    eventually(feed.is_fresh)
+    authentication.verify(credential, ip="")
+    assert principals.recall(credential.digest()) is not None
+    began = time.monotonic()
+    _revoked_elsewhere(pair.session_id)
+    eventually(functools.partial(_is_refused, credential))
+    assert time.monotonic() - began < 1.0
+
+
+def _is_refused(credential) -> bool:
+    try:
+        authentication.verify(credential, ip="")
+    except Unauthenticated:
+        return True
+    return False
+
+
 def test_a_rolled_back_change_is_never_told():
     heard: list[feed.Change] = []
     feed.subscribe(heard.append)
@@ -121,15 +153,7 @@ def test_a_remembered_principal_falls_within_a_second():
     assert principals.recall(credential.digest()) is not None
     began = time.monotonic()
     _revoked_elsewhere(pair.session_id)
-
-    def is_refused() -> bool:
-        try:
-            authentication.verify(credential, ip="")
-        except Unauthenticated:
-            return True
-        return False
-
-    eventually(is_refused)
+    eventually(functools.partial(_is_refused, credential))
     assert time.monotonic() - began < 1.0
 
 

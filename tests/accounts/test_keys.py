@@ -23,6 +23,7 @@ GOOD = "Zk3vQ9pL2xT7mB4nR8sW1yU6cE5hJ0aD"
         ("API_KEY_PEPPERS", "1:" + "a" * 40),
         ("VAULT_MASTER_KEYS", f"1:{GOOD}"),
     ],
+    ids=["short", "short-listed", "known", "of-another-use", "not-random", "not-a-key"],
 )
 def test_a_weak_key_stops_the_start_and_is_not_printed(name, value):
     ended = subprocess.run(

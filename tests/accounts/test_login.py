@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth import hashers
+from django.db import connection
 
 from accounts.errors import BadCredentials
-from accounts.models import RefreshSession
+from accounts.models import RefreshSession, User
 from accounts.services import login, sessions
 from ideplatform.kit.crypto import Secret
 from ideplatform.kit.errors import TooManyRequests
@@ -69,3 +70,10 @@ def test_an_old_hash_is_renewed_when_its_owner_signs_in(settings):
     _try(user.email, PASSWORD, an_ip())
     user.refresh_from_db()
     assert user.password.startswith("argon2")
+
+
+def test_signing_in_finds_the_address_by_its_index():
+    query = User.objects.by_email("Ana@Example.test")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    assert "users_email_unique" in query.explain()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -148,6 +149,24 @@ def test_a_plain_text_is_remembered_until_the_feed_says_otherwise():
     assert vault.recall(secret_id=secret_id, purpose="chat") is None
     opened = vault.open_for_call(secret_id=secret_id, purpose="chat")
     assert opened.reveal() == "sk-live-replaced-99"
+
+
+@pytest.mark.usefixtures("committed_db")
+def test_two_first_secrets_at_once_share_one_first_key():
+    organization = factories.an_organization()
+    gate = threading.Barrier(4)
+
+    def store(number: int) -> None:
+        gate.wait()
+        try:
+            _sealed(organization, provider=f"vendor{number}")
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(store, range(4)))
+    key = DataKey.objects.get()
+    assert (key.version, key.uses) == (1, 4)
 
 
 def _with_masters(settings, text: str) -> None:

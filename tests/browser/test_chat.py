@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -11,7 +12,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
-def chat(page: Page, platform) -> Page:
+def chat(page: Page, platform) -> Iterator[Page]:
     """The page of a signed-in person; any error on its console fails the test."""
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

@@ -55,7 +55,9 @@ async def _storm(platform: Platform, *, seed: int, kills: int, streams: int) -> 
     async def one_client(number: int) -> list[Reader]:
         readers: list[Reader] = []
         while not rage.done() or not readers:
-            prompt = f"[[sim:tokens={TOKENS} delay=10]] stream {number}.{len(readers)} of seed {seed}"
+            prompt = (
+                f"[[sim:tokens={TOKENS} delay=10]] stream {number}.{len(readers)} of seed {seed}"
+            )
             readers.append(Reader(platform.url, token, workspace, prompt))
             await readers[-1].read(within_s=RUN_LIMIT_S)
         return readers

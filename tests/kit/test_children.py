@@ -179,12 +179,12 @@ def test_beyond_the_parallel_bound_a_call_waits_and_then_gives_up(tmp_path):
     assert children.run(TARGETS + "echo", b"free again") == b"free again"
 
 
-def _opened_by_reader(fifo: Path) -> int | None:
+def _opened_by_reader(fifo: Path) -> int:
     """A descriptor for writing, once someone reads: so the function itself runs by then."""
     try:
         return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
-        return None
+        return 0
 
 
 def test_a_child_does_not_outlive_its_parent(tmp_path):

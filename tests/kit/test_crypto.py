@@ -235,6 +235,7 @@ def test_master_keys_are_read_from_a_file_that_only_its_owner_writes(tmp_path):
         "1:not/base64!not/base64!not/base64!not/base64!",
         f"{a_master(1)},{a_master(1)}",
     ],
+    ids=["none", "bare", "letter", "zero", "equal-bytes", "short", "long", "not-base64", "twice"],
 )
 def test_weak_or_malformed_master_keys_are_refused_without_being_quoted(text):
     with pytest.raises(crypto.WeakKey) as refused:

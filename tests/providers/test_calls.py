@@ -6,11 +6,13 @@ import threading
 from datetime import timedelta
 
 import pytest
+import structlog
 from django.db import connections
 from django.db.models.functions import Now
 
 from billing.models import UsageEvent
 from billing.types import Accuracy, Outcome, ProviderCallRecord, TokenCount, UnitClass
+from ideplatform.kit import ids
 from providers.errors import CallRepeated
 from providers.models import ProviderCall
 from providers.services import calls, estimation, routing
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("paid_door")
 def _dispatched(prompt="one two three four five"):
     a_provider()
     call = a_call(prompt)
-    (route,) = routing.plan(call)
+    route = routing.plan(call)[0]
     progress = Progress(
         request_id=call.request_id, attempt=1, input_bytes=estimation.input_bytes(call)
     )
@@ -140,8 +142,21 @@ def test_old_settled_calls_are_forgotten_but_their_events_stay():
     assert len(events_of(call)) == 1
 
 
+def test_a_row_that_cannot_be_settled_holds_up_no_other():
+    broken, _ = _dispatched()
+    ProviderCall.objects.update(organization_id=ids.new())
+    sound, _ = _dispatched()
+    _expire()
+    with structlog.testing.capture_logs() as logs:
+        assert calls.sweep() == 1
+    assert len(events_of(sound)) == 1
+    assert events_of(broken) == []
+    assert "provider_call.recovery_failed" in {entry["event"] for entry in logs}
+    assert calls.sweep() == 0
+
+
 def test_what_models_show_is_learned_and_used():
-    key = ("openai_compatible", "sim-echo")
+    key = ("openai_compatible", "a-model-of-its-own")
     estimation.learn(
         key,
         input_bytes=100_000,

@@ -5,25 +5,31 @@ from __future__ import annotations
 import asyncio
 import base64
 from contextlib import aclosing
+from datetime import timedelta
 from decimal import Decimal
 
 import msgspec
 import pytest
+import structlog
+from django.db.models.functions import Now
 
 from billing.errors import ModelUnpriced
 from billing.types import Accuracy, Outcome
-from ideplatform.kit import egress
+from ideplatform.kit import egress, failpoints
 from ideplatform.kit.db import run_db
+from ideplatform.kit.failpoints import FailpointRaised
 from providers.errors import CallRepeated, ModelNotFound
 from providers.models import ProviderCall
-from providers.services import gateway
+from providers.services import calls, gateway
 from providers.types import (
+    ImagePart,
     Message,
     Reasoning,
     Text,
     TextPart,
     ThinkingPart,
     ThinkingSignature,
+    ToolCall,
     ToolResultPart,
     ToolUsePart,
 )
@@ -161,8 +167,6 @@ async def test_anthropic_thinks_not_when_the_signed_thought_is_lost(paid_door):
 
 @pytest.mark.parametrize(("kind", "config"), DIALECTS)
 async def test_system_words_images_and_sampling_reach_the_vendor(paid_door, kind, config):
-    from providers.types import ImagePart
-
     await run_db(a_provider, kind, config=config)
     parts = (TextPart(text="what is this?"), ImagePart(media_type="image/png", data=PNG))
     call = await run_db(
@@ -276,7 +280,47 @@ async def test_many_streams_at_once_each_have_their_event(paid_door):
     await egress.aclose_all()
 
 
-def _signature(asked, call_id: str) -> str:
-    from providers.types import ToolCall
+async def test_an_unexpected_fault_of_ours_is_settled_too(paid_door):
+    await run_db(a_provider)
+    call = await run_db(a_call, "[[sim:tokens=50]]")
+    with failpoints.armed("mid_stream:raise@3"), pytest.raises(FailpointRaised):
+        await told(gateway.stream(call))
+    (event,) = await run_db(events_of, call)
+    assert (event.outcome, event.accuracy, event.status) == ("provider_error", "estimated", 200)
+    assert event.tokens_output > 0
 
+
+async def test_a_fault_before_the_settlement_is_left_to_the_sweep(paid_door):
+    await run_db(a_provider)
+    call = await run_db(a_call)
+    with failpoints.armed("before_settle:raise"), pytest.raises(FailpointRaised):
+        await told(gateway.stream(call))
+    assert await run_db(events_of, call) == []
+    past = Now() - timedelta(seconds=1)
+    await run_db(lambda: ProviderCall.objects.update(expires_at=past))
+    assert await run_db(calls.sweep) == 1
+    (event,) = await run_db(events_of, call)
+    assert event.outcome == Outcome.CRASH_RECOVERED
+
+
+async def test_no_key_and_no_prompt_is_ever_logged(paid_door, capfd):
+    await run_db(a_provider, key="sk-key-for-logs-7777")
+    prompt = "a very private question"
+    with structlog.testing.capture_logs() as logs:
+        await told(gateway.stream(await run_db(a_call, prompt)))
+        await told(gateway.stream(await run_db(a_call, f"[[sim:status=500]] {prompt}")))
+    written = repr(logs) + "".join(capfd.readouterr())
+    assert "sk-key-for-logs-7777" not in written
+    assert prompt not in written
+
+
+async def test_an_account_at_its_limit_of_calls_is_passed_by(paid_door):
+    await run_db(a_provider, slug="narrow", priority=5, config={"max_concurrency": 1})
+    await run_db(a_provider, slug="wide")
+    first, second = [await run_db(a_call, "[[sim:tokens=200 delay=2]]") for _ in range(2)]
+    answers = await asyncio.gather(told(gateway.stream(first)), told(gateway.stream(second)))
+    assert sorted(answer.started.provider for answer in answers) == ["narrow", "wide"]
+
+
+def _signature(asked, call_id: str) -> str:
     return next(chunk.signature for chunk in asked.of(ToolCall) if chunk.id == call_id)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
+
+from accounts.services import sessions
 from billing.models import UsageEvent
 from tests.factories import a_user
 from tests.providers.builders import KEY, base_url
@@ -34,3 +38,15 @@ def test_a_generating_test_that_fails_says_why_and_is_metered_too(paid_door):
     assert report.json()["failure"]["code"] == "no_credit"
     event = UsageEvent.objects.get(provider_id=body["id"])
     assert (event.status, event.tokens_output) == (402, 0)
+
+
+def test_the_live_test_works_behind_the_real_server(simulator, live_web):
+    pair = sessions.sign_in(user=a_user(), ip="", user_agent="test")
+    form = {"name": "Mine", "type": "anthropic", "config": {"base_url": base_url("anthropic")}}
+    request = urllib.request.Request(
+        f"{live_web.url}/api/v1/providers/test",
+        json.dumps(form | {"api_key": KEY}).encode(),
+        {"Authorization": f"Bearer {pair.access}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        assert json.load(answer)["ok"]

@@ -81,7 +81,12 @@ def _running(
     command: list[str], environment: Mapping[str, str], *, url: str = ""
 ) -> Iterator[Process]:
     port = _free_port()
-    env = os.environ | {"METRICS_PORT": str(port), "DATABASE_URL": _database_url()} | environment
+    env = {
+        **os.environ,
+        "METRICS_PORT": str(port),
+        "DATABASE_URL": _database_url(),
+        **environment,
+    }
     process = subprocess.Popen(command, cwd=ROOT, env=env)
     try:
         yield Process(process, metrics_url=f"http://127.0.0.1:{port}", url=url)
@@ -108,7 +113,8 @@ def _database_url() -> str:
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
-            return answer.status == 200
+            status: int = answer.status
+            return status == 200
     except (urllib.error.URLError, OSError):
         return False
 

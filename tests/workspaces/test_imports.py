@@ -113,6 +113,16 @@ def test_an_export_of_a_directory_holds_it_alone():
 
 
 @pytest.mark.django_db
+def test_an_export_is_named_after_the_workspace_but_never_a_path():
+    workspace = a_workspace(name="../a:b\\c\u202e\u00e9")
+    found = exports.open_export(actor=an_actor(workspace.owner), workspace_id=workspace.pk)
+    assert found.filename == ".._a_b_c_\u00e9.zip"
+    answer = Caller(workspace.owner, workspace).send("GET", "/files/export")
+    disposition = "attachment; filename*=utf-8''.._a_b_c_%C3%A9.zip"
+    assert answer["Content-Disposition"] == disposition
+
+
+@pytest.mark.django_db
 def test_an_import_over_the_quota_changes_nothing():
     workspace = a_workspace()
     Workspace.objects.update(bytes_used=1024**3 - 3)

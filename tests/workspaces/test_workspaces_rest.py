@@ -81,7 +81,8 @@ def test_a_change_counts_the_revision_and_a_stale_one_is_refused(me, owner):
 
 @pytest.mark.parametrize(
     ("body", "pointer"),
-    [({"name": ""}, "/name"), ({"name": "x" * 256}, "/name"), ({"nam": "x"}, "/nam"),
+    [({"name": ""}, "/name"), ({"name": "a\nb"}, "/name"), ({"name": "a\x85b"}, "/name"),
+     ({"name": "x" * 256}, "/name"), ({"nam": "x"}, "/nam"),
      ({"visibility": "public"}, "/visibility"), ({"default_role": "owner"}, "/default_role"),
      ({"settings": []}, "/settings"), ({"settings": {"a b": 1}}, "/settings/a b"),
      ({"settings": {"memory.external_embedding": "no"}}, "/settings/memory.external_embedding"),

@@ -16,10 +16,12 @@ from workspaces.types import FileVersion, Visibility, WorkspaceRole
 
 _DEFAULT_ROLES = [WorkspaceRole.EDITOR.value, WorkspaceRole.VIEWER.value]
 _ENCODINGS = ["utf-8", "base64"]
+# A name goes into headers, file names and logs: no control characters, one line.
+_ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$"
 
 
 class WorkspaceForm(StrictSerializer):
-    name = serializers.CharField(max_length=255)
+    name = serializers.RegexField(_ONE_LINE, max_length=255)
     settings = serializers.DictField(required=False)
     visibility = serializers.ChoiceField([v.value for v in Visibility], required=False)
     default_role = serializers.ChoiceField(_DEFAULT_ROLES, required=False)
@@ -27,7 +29,7 @@ class WorkspaceForm(StrictSerializer):
 
 
 class WorkspaceChangeForm(StrictSerializer):
-    name = serializers.CharField(max_length=255, required=False)
+    name = serializers.RegexField(_ONE_LINE, max_length=255, required=False)
     settings = serializers.DictField(required=False)
     visibility = serializers.ChoiceField([v.value for v in Visibility], required=False)
     default_role = serializers.ChoiceField(_DEFAULT_ROLES, required=False)

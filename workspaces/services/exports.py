@@ -50,7 +50,12 @@ def open_export(*, actor: Actor, workspace_id: UUID, path: str = "") -> Export:
     """
     ref = access.workspace(actor, workspace_id, Permission.FILE_READ)
     name = selectors.workspace(ref).name if not path else path.rpartition("/")[2]
-    return Export(filename=f"{name}.zip", pieces=_zipped(_members(ref, path)))
+    return Export(filename=_filename(name), pieces=_zipped(_members(ref, path)))
+
+
+def _filename(name: str) -> str:
+    """A name that no browser reads as a path."""
+    return "".join("_" if c in "/\\:" or not c.isprintable() else c for c in name) + ".zip"
 
 
 def _members(ref: WorkspaceRef, path: str) -> list[_Member]:

@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from ideplatform.outbox import facts
+from workspaces.adapters import bulk
 from workspaces.models import FileNode, FileVersionRow
 from workspaces.paths import Place
 from workspaces.services import import_jobs, nodes, quotas, storage
@@ -87,14 +88,8 @@ def _save(
         nodes.set_content(node, size=staged.size, sha256=staged.sha256, profile=staged.profile)
         changed.append(node)
         rows.append(_version(node, staged, claim))
-    FileNode.objects.bulk_create(
-        changed,
-        batch_size=_ROWS_AT_ONCE,
-        update_conflicts=True,
-        unique_fields=["id"],
-        update_fields=["version", "size", "sha256", "eol", "has_bom", "updated_at"],
-    )
-    FileVersionRow.objects.bulk_create(rows, batch_size=_ROWS_AT_ONCE)
+    bulk.save_nodes(workspace_id, changed)
+    bulk.insert_versions(rows, author_id=claim.user_id, origin=Origin.IMPORT)
     facts.publish_many(
         "file.changed", ((str(row.file_id), nodes.changed(row.file, row)) for row in rows)
     )

@@ -93,12 +93,12 @@ def _require_session(actor: Actor) -> None:
 
 
 def _person(ref: WorkspaceRef, *, user_id: UUID | None, email: str) -> User:
-    people = User.objects.filter(is_active=True, deleted_at__isnull=True)
     if user_id is not None:
-        found = people.filter(pk=user_id).first()
+        people = User.objects.filter(pk=user_id)
     else:
         colleagues = OrganizationMembership.objects.filter(organization=ref.organization_id)
-        found = people.filter(email__iexact=email, pk__in=colleagues.values("user_id")).first()
+        people = User.objects.by_email(email).filter(pk__in=colleagues.values("user_id"))
+    found = people.filter(is_active=True, deleted_at__isnull=True).first()
     if found is None:
         raise NotFound
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Final
 from uuid import UUID
 
 from django.db.models import Func, IntegerField, Max, QuerySet
@@ -16,6 +17,8 @@ from workspaces.models import FileNode
 from workspaces.paths import Place
 from workspaces.services import access, nodes, quotas, storage
 from workspaces.types import NodeKind
+
+_SUBTREE_S: Final = 60
 
 
 def create_directory(*, actor: Actor, workspace_id: UUID, path: str) -> FileNode:
@@ -47,6 +50,7 @@ def move(*, actor: Actor, workspace_id: UUID, source: str, target: str) -> FileN
     with storage.writing():
         nodes.lock(workspace_id)
         node = _existing(workspace_id, old)
+        _allow_for(node)
         _check_target(node, new)
         _check_lengths(workspace_id, old, new)
         made = nodes.make_directories(workspace_id, new.ancestors())
@@ -75,6 +79,7 @@ def delete(
     with storage.writing():
         nodes.lock(workspace_id)
         node = _existing(workspace_id, place)
+        _allow_for(node)
         nodes.check_version(node, base_version)
         if not recursive and subtree.below(workspace_id, place).exists():
             raise DirectoryNotEmpty
@@ -95,6 +100,12 @@ def _delete(workspace_id: UUID, doomed: QuerySet[FileNode]) -> int:
     size = sum(size for _, _, _, size in rows)
     quotas.charge_workspace(workspace_id=workspace_id, size=-size, nodes=-len(rows))
     return len(rows)
+
+
+def _allow_for(node: FileNode) -> None:
+    """A directory may hold 50,000 nodes, and each file is told of."""
+    if node.kind == NodeKind.DIRECTORY:
+        storage.allow_long_transaction(seconds=_SUBTREE_S)
 
 
 def _existing(workspace_id: UUID, place: Place) -> FileNode:

@@ -21,7 +21,9 @@ from workspaces.types import Origin, WorkspaceRole
 
 OWNER, EDITOR = "ada@demo.example", "grace@demo.example"
 FILES = {
-    "README.md": "# Demo project\n\nAsk the coder to change a file, for example `src/greeting.py`.\n",
+    "README.md": (
+        "# Demo project\n\nAsk the coder to change a file, for example `src/greeting.py`.\n"
+    ),
     "src/greeting.py": (
         "def greeting(name: str) -> str:\n"
         '    return "Hello, " + name + "!"\n\n\n'
