@@ -122,7 +122,8 @@ BEGIN
             FROM jsonb_array_elements(calls) AS item
             CROSS JOIN LATERAL billing_calls(jsonb_build_array(item)) AS w ORDER BY w.ord LOOP
         ord := c.ord;
-        SELECT h.id, h.state, h.amount, h.dispatched_at INTO known FROM billing_holds h
+        SELECT h.id, h.state::text AS state, h.amount, h.dispatched_at INTO known
+        FROM billing_holds h
         WHERE h.request_id = c.request_id AND h.attempt = c.attempt;
         IF NOT FOUND THEN
             SELECT coalesce(e.hold_id, e.id) AS id, 'settled'::text AS state,
@@ -131,7 +132,7 @@ BEGIN
             WHERE e.request_id = c.request_id AND e.attempt = c.attempt;
         END IF;
         IF FOUND THEN
-            RETURN QUERY SELECT c.ord, known.id, known.state::text, known.amount,
+            RETURN QUERY SELECT c.ord, known.id, known.state, known.amount,
                 known.dispatched_at, true, NULL::text, NULL::text, NULL::uuid,
                 NULL::timestamptz, NULL::text;
             CONTINUE;
