@@ -15,7 +15,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models.functions import Now
 
 from billing import errors, estimates
@@ -44,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 SWEEP_BATCH: Final = 500
 KEPT: Final = timedelta(days=30)
+PUT_OFF: Final = timedelta(minutes=10)
 RETRY_AFTER_S: Final = 5
 Answer = Held | PlatformError
 
@@ -150,12 +151,24 @@ def _expire_batch() -> int:
 
 @transaction.atomic
 def _recover_batch() -> int:
-    dead = Hold.objects.filter(state=HoldState.DISPATCHED, expires_at__lt=Now()).order_by("pk")
-    rows = list(dead.select_for_update(skip_locked=True, no_key=True)[:SWEEP_BATCH])
+    """Settle the oldest dead calls; how many. One that cannot be settled is put off."""
+    dead = Hold.objects.filter(state=HoldState.DISPATCHED, expires_at__lt=Now())
+    rows = dead.order_by("expires_at").select_for_update(skip_locked=True, no_key=True)
     now = database_now()
-    usage.settle_many([_recovered(row, now) for row in rows])
-    metrics.hold_leaks_total.inc(len(rows))
-    return len(rows)
+    return sum(_recover(row, now) for row in rows[:SWEEP_BATCH])
+
+
+def _recover(hold: Hold, now: datetime) -> bool:
+    try:
+        with transaction.atomic():
+            usage.settle(_recovered(hold, now))
+            connection.check_constraints()  # deferred ones too, while it is this row's fault
+    except (DatabaseError, PlatformError, msgspec.ValidationError):
+        log.exception("hold.recovery_failed", request_id=str(hold.request_id))
+        Hold.objects.filter(pk=hold.pk).update(expires_at=Now() + PUT_OFF)
+        return False
+    metrics.hold_leaks_total.inc()
+    return True
 
 
 def _recovered(hold: Hold, now: datetime) -> ProviderCallRecord:
