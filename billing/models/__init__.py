@@ -1,4 +1,4 @@
-"""Tables of billing: the price book, usage, the ledger, holds and budgets.
+"""Tables of billing: the price book, usage, the ledger, holds, budgets and payments.
 
 The migrations add what columns cannot say: prices that never overlap in time, transactions that
 balance, facts that refuse UPDATE, DELETE and TRUNCATE, and `usage_events.commit_xid` (the writing
@@ -15,13 +15,16 @@ from billing.models.ledger import (
     LedgerTxn,
     LotUse,
 )
+from billing.models.payments import AutoRecharge, Clawback, StripeInbox, StripeOutbox, TopUp
 from billing.models.prices import ModelAlias, Price, PriceVersion
 from billing.models.usage import ProviderCard, UsageEvent
 
 __all__ = [
+    "AutoRecharge",
     "Budget",
     "BudgetAlert",
     "BudgetPeriod",
+    "Clawback",
     "CreditLot",
     "Customer",
     "Hold",
@@ -33,5 +36,8 @@ __all__ = [
     "Price",
     "PriceVersion",
     "ProviderCard",
+    "StripeInbox",
+    "StripeOutbox",
+    "TopUp",
     "UsageEvent",
 ]

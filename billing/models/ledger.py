@@ -7,7 +7,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from accounts.models import Organization
-from billing.types import CustomerStatus, LotKind, TxnKind
+from billing.types import CustomerStatus, LotKind, ParkReason, TxnKind
 from ideplatform.kit import ids, money
 from ideplatform.kit.columns import choices, one_of
 
@@ -23,6 +23,9 @@ class Customer(models.Model):
     status = models.CharField(
         max_length=10, choices=choices(CustomerStatus), default=CustomerStatus.ACTIVE
     )
+    parked_by = models.CharField(
+        max_length=10, choices=choices(ParkReason), blank=True, default="", db_default=""
+    )
     currency = models.CharField(max_length=3, default="USD")
     postpaid_limit = money.amount_field(default=0)
     stripe_customer_id = models.CharField(max_length=100, null=True, blank=True, unique=True)
@@ -32,6 +35,7 @@ class Customer(models.Model):
         db_table = "billing_customers"
         constraints = [
             one_of("status", CustomerStatus, "customers_status"),
+            one_of("parked_by", ParkReason, "customers_parked_by"),
             models.CheckConstraint(condition=Q(postpaid_limit__gte=0), name="customers_limit"),
         ]
 

@@ -47,6 +47,8 @@ class TxnKind(StrEnum):
     ADJUSTMENT = "adjustment"
     EXPIRY = "expiry"
     REVERSAL = "reversal"
+    REFUND = "refund"
+    DISPUTE = "dispute"
     TRUE_UP = "true_up"
 
 
