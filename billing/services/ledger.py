@@ -259,7 +259,7 @@ def _move(
         )
     if entry.amount < 0:
         first = None if reverses is None else lots.made_by(reverses, account)
-        if entry.txn.kind == TxnKind.EXPIRY:
+        if "lot" in entry.txn.links:
             first = UUID(entry.txn.links["lot"])
         lots.burn(entry, account, -entry.amount, first=first)
         return
