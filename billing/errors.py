@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ideplatform.kit.errors import Conflict, InvalidInput, PaymentRequired
+from ideplatform.kit.errors import (
+    Conflict,
+    InvalidInput,
+    MalformedRequest,
+    PaymentRequired,
+    Unavailable,
+    Upstream,
+)
 
 
 class RequestReused(Conflict):
@@ -90,3 +97,52 @@ class TxnUnbalanced(InvalidInput):
 
 class AlreadyReversed(Conflict):
     code, title = "already_reversed", "This transaction was reversed before"
+
+
+class StripeNotConfigured(Unavailable):
+    code, title = "stripe_not_configured", "This platform takes no payments"
+    retryable = False
+
+
+class StripeUnavailable(Unavailable):
+    """Stripe did not answer, or not usefully; what was asked of it may still have happened."""
+
+    code, title = "stripe_unavailable", "The payment service does not answer"
+
+
+class StripeRejected(Upstream):
+    """Stripe refused for good what we asked for."""
+
+    code, title = "stripe_rejected", "The payment service refused the request"
+
+
+class PaymentDeclined(PaymentRequired):
+    code, title = "payment_declined", "The card was declined"
+
+
+class PaymentMismatch(Conflict):
+    """A payment names a top-up, but is not what was asked for. An operator decides."""
+
+    code, title = "payment_mismatch", "The payment is not the one that was asked for"
+
+
+class PaymentMethodMissing(Conflict):
+    code, title = "payment_method_missing", "No card is saved; top up once and save it"
+
+
+class NotRefundable(Conflict):
+    code, title = "not_refundable", "No more than what was paid and not returned can be refunded"
+
+
+class WebhookRefused(MalformedRequest):
+    """The signature is not Stripe's, or not of these minutes."""
+
+    code, title = "webhook_refused", "The message is not signed, or is not of this moment"
+
+
+class WebhookOfOtherMode(MalformedRequest):
+    code, title = "webhook_of_other_mode", "The message is of the other of Stripe's two modes"
+
+
+class TooManyBudgets(Conflict):
+    code, title = "too_many_budgets", "An organization may have at most 100 budgets"

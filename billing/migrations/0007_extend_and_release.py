@@ -88,9 +88,13 @@ BEGIN
                     budget_amount = one.amount, headroom = verdict.headroom
                 WHERE b.id = h.id;
             END IF;
+            -- What is in flight is this very call: waiting for it would help nobody.
             RETURN QUERY SELECT one.ord,
                 CASE WHEN verdict.refusal IS NULL THEN one.amount ELSE h.budget_amount END,
-                verdict.refusal, verdict.limit_source, verdict.limit_id, verdict.resets_at,
+                CASE WHEN verdict.refusal IN ('in_flight_exhausted', 'exceeds_limit')
+                    THEN CASE verdict.limit_source WHEN 'budget' THEN 'budget_exceeded'
+                                                   ELSE 'insufficient_credits' END
+                    ELSE verdict.refusal END, verdict.limit_source, verdict.limit_id, verdict.resets_at,
                 verdict.degrade_to;
         END IF;
     END LOOP;

@@ -17,11 +17,10 @@ from typing import Final, Generic
 import msgspec
 import structlog
 
-from billing.errors import BudgetExceeded
 from ideplatform.kit import money
 from ideplatform.kit.db import run_db
 from ideplatform.kit.egress import AnswerBroken, AnswerTimeout, NotReachable, Timeouts
-from ideplatform.kit.errors import PlatformError
+from ideplatform.kit.errors import PaymentRequired, PlatformError
 from providers.adapters import Route
 from providers.errors import (
     AccessDenied,
@@ -134,7 +133,7 @@ class _Tries(Generic[C]):
 
     async def after(self, error: PlatformError) -> None:
         """Choose what follows a failed try that had not spoken; raises when nothing does."""
-        if isinstance(error, BudgetExceeded) and not self._is_degraded:
+        if isinstance(error, PaymentRequired) and not self._is_degraded:
             await self._degrade(error)
             return
         pause_s = self._pause_s(error)
@@ -154,7 +153,7 @@ class _Tries(Generic[C]):
             provider_id=str(self._route.provider_id),
         )
 
-    async def _degrade(self, error: BudgetExceeded) -> None:
+    async def _degrade(self, error: PaymentRequired) -> None:
         """Go on with the cheaper model that a full budget names; raises where it names none."""
         model = error.extra.get("degrade_to")
         if not isinstance(model, str):

@@ -225,7 +225,7 @@ def test_an_extension_takes_more_or_changes_nothing():
     assert money_of(team) == (10, 0, 9)
     holds.extend(hold_id=held.hold_id, amount_usd=usd("1"))
     assert money_of(team) == (10, 0, 9)
-    with pytest.raises(errors.InFlightExhausted):
+    with pytest.raises(errors.InsufficientCredits):
         holds.extend(hold_id=held.hold_id, amount_usd=usd("10.000000000001"))
     assert money_of(team) == (10, 0, 9)
     assert Hold.objects.get().amount == 9
