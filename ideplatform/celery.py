@@ -58,6 +58,12 @@ app.conf.update(
     timezone="UTC",
     # Every job is idempotent, so two beats do no harm. Units: seconds.
     beat_schedule={
+        "billing-recharge-low-wallets": {
+            "task": "billing.tasks.recharge_low_wallets",
+            "schedule": 30.0,
+        },
+        "billing-resume-stripe": {"task": "billing.tasks.resume_stripe", "schedule": 60.0},
+        "billing-sweep-stripe": {"task": "billing.tasks.sweep_stripe", "schedule": 3_600.0},
         "accounts-sweep": {"task": "accounts.tasks.sweep", "schedule": 600.0},
         "accounts-extend-audit": {"task": "accounts.tasks.extend_audit", "schedule": 86_400.0},
         "billing-sweep-holds": {"task": "billing.tasks.sweep_holds", "schedule": 15.0},
