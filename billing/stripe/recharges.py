@@ -65,6 +65,7 @@ def _write(actor: Actor, organization_id: UUID, columns: dict[str, Any]) -> Auto
     customers.ensure([organization_id])
     row, _ = AutoRecharge.objects.update_or_create(pk=organization_id, defaults=columns)
     audit.record(action="auto_recharge.configured", actor=actor, organization_id=organization_id)
+    row.refresh_from_db()
     return row
 
 
