@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from decimal import Decimal
 
 from agents import frames, replies, tools
 from agents.journal import store
@@ -26,6 +27,7 @@ from agents.types import (
     StepState,
     ToolOutcome,
 )
+from ideplatform.kit import money
 from ideplatform.kit.errors import DatabaseDown, PlatformError
 from providers.services import gateway
 from providers.types import Call, Message, Tool, ToolResultPart, ToolUsePart
@@ -168,6 +170,7 @@ class _Turns:
             system=self._prompt.system,
             tools=self._offered,
             deadline_s=CALL_DEADLINE_S,
+            ceiling_usd=money.text(Decimal(run.limits.cost_usd) - self._context.total.cost_usd),
         )
 
     def _accept(self, reply: Reply) -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ideplatform.kit.errors import Conflict, InvalidInput
+from ideplatform.kit.errors import (
+    Conflict,
+    InvalidInput,
+    MalformedRequest,
+    PaymentRequired,
+    Unavailable,
+    Upstream,
+)
 
 
 class RequestReused(Conflict):
@@ -39,3 +46,103 @@ class QueryTooBroad(InvalidInput):
     """The answer would take too long or be too long; a narrower question will do."""
 
     code, title = "query_too_broad", "Ask for a shorter window or fewer groups"
+
+
+class InsufficientCredits(PaymentRequired):
+    """The wallet does not cover the call. `remedy_hint`: top_up."""
+
+    code, title = "insufficient_credits", "The balance does not cover this call"
+
+
+class BudgetExceeded(PaymentRequired):
+    """A budget's hard limit is reached; `degrade_to` names a cheaper model where one is set."""
+
+    code, title = "budget_exceeded", "A budget's limit is reached"
+
+
+class ExceedsLimit(PaymentRequired):
+    """One call alone could cost more than its whole limit. `remedy_hint`: shorten_call."""
+
+    code, title = "exceeds_limit", "This call alone could cost more than its limit allows"
+
+
+class InFlightExhausted(PaymentRequired):
+    """Calls that run hold what is left; some of it comes back when they end."""
+
+    code, title = "in_flight_exhausted", "Calls that are running hold what is left"
+    retryable = True
+
+
+class CustomerParked(PaymentRequired):
+    code, title = "customer_parked", "Payment is on hold for this organization"
+
+
+class CustomerClosed(PaymentRequired):
+    code, title = "customer_closed", "This organization's account is closed"
+
+
+class HoldEnded(Conflict):
+    """The hold was settled, voided or expired: its money is no longer reserved."""
+
+    code, title = "hold_ended", "What was reserved for this call is no longer held"
+
+
+class TxnReused(Conflict):
+    code, title = "txn_reused", "This transaction key was used for another movement of money"
+
+
+class TxnUnbalanced(InvalidInput):
+    code, title = "txn_unbalanced", "The legs of a transaction must sum to zero"
+
+
+class AlreadyReversed(Conflict):
+    code, title = "already_reversed", "This transaction was reversed before"
+
+
+class StripeNotConfigured(Unavailable):
+    code, title = "stripe_not_configured", "This platform takes no payments"
+    retryable = False
+
+
+class StripeUnavailable(Unavailable):
+    """Stripe did not answer, or not usefully; what was asked of it may still have happened."""
+
+    code, title = "stripe_unavailable", "The payment service does not answer"
+
+
+class StripeRejected(Upstream):
+    """Stripe refused for good what we asked for."""
+
+    code, title = "stripe_rejected", "The payment service refused the request"
+
+
+class PaymentDeclined(PaymentRequired):
+    code, title = "payment_declined", "The card was declined"
+
+
+class PaymentMismatch(Conflict):
+    """A payment names a top-up, but is not what was asked for. An operator decides."""
+
+    code, title = "payment_mismatch", "The payment is not the one that was asked for"
+
+
+class PaymentMethodMissing(Conflict):
+    code, title = "payment_method_missing", "No card is saved; top up once and save it"
+
+
+class NotRefundable(Conflict):
+    code, title = "not_refundable", "No more than what was paid and not returned can be refunded"
+
+
+class WebhookRefused(MalformedRequest):
+    """The signature is not Stripe's, or not of these minutes."""
+
+    code, title = "webhook_refused", "The message is not signed, or is not of this moment"
+
+
+class WebhookOfOtherMode(MalformedRequest):
+    code, title = "webhook_of_other_mode", "The message is of the other of Stripe's two modes"
+
+
+class TooManyBudgets(Conflict):
+    code, title = "too_many_budgets", "An organization may have at most 100 budgets"

@@ -206,6 +206,11 @@ class PriceBook:
             amounts.append(money.product(max_output_tokens, dearest_out))
         return money.quantise(money.total(amounts))
 
+    def output_price(self, model: Model, *, input_tokens: int) -> Decimal:
+        """The most that one written token can cost, 0 for what writes none (embeddings)."""
+        classes = (UnitClass.OUTPUT, UnitClass.OUTPUT_REASONING)
+        return self._dearest(model, classes, total_input=input_tokens) or money.ZERO
+
     def _dearest(
         self, model: Model, classes: Iterable[UnitClass], *, total_input: int
     ) -> Decimal | None:

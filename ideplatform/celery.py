@@ -61,9 +61,15 @@ app.conf.update(
     timezone="UTC",
     # Every job is idempotent, so two beats do no harm. Units: seconds.
     beat_schedule={
+        "billing-recharge-low-wallets": {
+            "task": "billing.tasks.recharge_low_wallets",
+            "schedule": 30.0,
+        },
+        "billing-resume-stripe": {"task": "billing.tasks.resume_stripe", "schedule": 60.0},
+        "billing-sweep-stripe": {"task": "billing.tasks.sweep_stripe", "schedule": 3_600.0},
         "accounts-sweep": {"task": "accounts.tasks.sweep", "schedule": 600.0},
         "accounts-extend-audit": {"task": "accounts.tasks.extend_audit", "schedule": 86_400.0},
-        "providers-sweep-calls": {"task": "providers.tasks.sweep_calls", "schedule": 15.0},
+        "billing-sweep-holds": {"task": "billing.tasks.sweep_holds", "schedule": 15.0},
         "providers-probe-idle": {"task": "providers.tasks.probe_idle", "schedule": 60.0},
         "workspaces-resume-imports": {
             "task": "workspaces.tasks.resume_imports",
@@ -116,6 +122,6 @@ def _sweep_the_outbox(**_: object) -> None:
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
-def _sweep_provider_calls(**_: object) -> None:
+def _sweep_holds(**_: object) -> None:
     """What the process before this one had dispatched is settled as soon as its lease ends."""
-    app.send_task("providers.tasks.sweep_calls", retry=False)
+    app.send_task("billing.tasks.sweep_holds", retry=False)

@@ -6,6 +6,8 @@ environment are reported at once, by name and never with their values.
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Names = Annotated[tuple[str, ...], NoDecode]
+STRIPE_API = "https://api.stripe.com"
 
 
 class Env(BaseSettings):
@@ -124,6 +127,22 @@ class Env(BaseSettings):
         "celery",
         description="`inline` executes runs in the web process (benchmark floor).",
     )
+    billing_welcome_credit_usd: Decimal = Field(
+        Decimal(5), ge=0, description="Promotional credit of a person and of their first team, USD."
+    )
+    billing_min_lease_s: int = Field(
+        120, ge=10, description="Life of a hold whose call is not heard of, at least; seconds."
+    )
+
+    stripe_secret_key: SecretStr | None = Field(
+        None, description="Secret or restricted key of the Stripe account; empty: no payments."
+    )
+    stripe_webhook_secrets: SecretStr | None = Field(
+        None, description="Signing secrets of the webhook endpoint, with commas while rotating."
+    )
+    stripe_livemode: bool = Field(False, description="Whether STRIPE_SECRET_KEY moves real money.")
+    stripe_api_base: str = Field(STRIPE_API, description="Stripe's API; tests name their own.")
+
     run_lease_s: float = Field(10, gt=0, description="Life of a run's lease.")
     run_heartbeat_s: float = Field(3, gt=0, description="Pause between lease renewals.")
     run_reap_s: float = Field(2, gt=0, description="Pause between searches for expired leases.")
@@ -159,10 +178,21 @@ class Env(BaseSettings):
             "FAILPOINT": self.failpoint,
             "CLOCK_OFFSET_S": self.clock_offset_s,
             "SIMULATED_PROVIDER_URL": self.simulated_provider_url,
+            "STRIPE_API_BASE": self.stripe_api_base != STRIPE_API,
         }
         if self.is_production and any(set_here.values()):
             names = ", ".join(name for name, value in set_here.items() if value)
             raise ValueError(f"production refuses {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _require_all_of_stripe(self) -> Self:
+        key, secrets = self.stripe_secret_key, self.stripe_webhook_secrets
+        if bool(key and key.get_secret_value()) != bool(secrets and secrets.get_secret_value()):
+            raise ValueError("give STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRETS together")
+        mode = re.match(r"[a-z]+_(live|test)_", key.get_secret_value()) if key else None
+        if mode and (mode[1] == "live") != self.stripe_livemode:
+            raise ValueError("STRIPE_LIVEMODE is not the mode of STRIPE_SECRET_KEY")
         return self
 
     @property

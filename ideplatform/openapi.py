@@ -14,6 +14,7 @@ from accounts.api import operations as accounts_operations
 from accounts.api.authentication import NoAuthentication
 from agents.api import operations as agents_operations
 from billing.api import operations as billing_operations
+from billing.api import payment_operations
 from ideplatform.kit import openapi, renderers
 from ideplatform.kit.openapi import Operation, describe
 from providers.api import operations as providers_operations
@@ -23,6 +24,7 @@ DESCRIBED = (
     accounts_operations,
     workspaces_operations,
     billing_operations,
+    payment_operations,
     providers_operations,
     agents_operations,
 )

@@ -17,6 +17,8 @@ LISTENERS: dict[str, tuple[str, ...]] = {
     "provider.changed": ("providers.tasks.forget_cached",),
     "workspace.deleted": ("providers.tasks.retire_workspace",),
     "user.deleted": ("providers.tasks.retire_user",),
+    "stripe.received": ("billing.tasks.apply_stripe_event",),
+    "stripe.queued": ("billing.tasks.send_stripe_message",),
 }
 
 

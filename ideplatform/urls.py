@@ -14,6 +14,7 @@ api_v1: list[URLPattern | URLResolver] = [
     path("workspaces", include("workspaces.api.urls")),
     path("providers", include("providers.api.urls")),
     path("billing/", include("billing.api.urls")),
+    path("billing/", include("billing.api.payment_urls")),
     path("", include("agents.api.urls")),
 ]
 

@@ -1,4 +1,4 @@
-"""Tables of provider accounts, what they offer, the names people call, and dispatched calls."""
+"""Tables of provider accounts, what they offer and the names people call."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from accounts.models import Organization, SecretRecord
-from billing.types import BillingMode, Operation
+from billing.types import BillingMode
 from ideplatform.kit import ids
 from ideplatform.kit.columns import choices, one_of
-from providers.types import CallState, HealthState, ModelSource, ProviderScope, ProviderType
+from providers.types import HealthState, ModelSource, ProviderScope, ProviderType
 from workspaces.models import Workspace
 
 
@@ -280,56 +280,3 @@ class TokenRatio(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider_type} {self.model}"
-
-
-class ProviderCall(models.Model):
-    """A dispatched call: committed before its bytes leave, so that no crash hides it.
-
-    Whoever runs the call renews `expires_at` and the journal; a row whose lease ends is settled
-    by the sweep as estimated. Bytes are UTF-8 bytes of content.
-    """
-
-    pk = models.CompositePrimaryKey("request_id", "attempt")
-    request_id = models.UUIDField()
-    attempt = models.PositiveSmallIntegerField()
-    state = models.CharField(
-        max_length=10, choices=choices(CallState), default=CallState.DISPATCHED
-    )
-    provider_id = models.UUIDField()
-    provider_type = models.CharField(max_length=50)
-    billing_mode = models.CharField(max_length=10)
-    operation = models.CharField(max_length=10, choices=choices(Operation))
-    model = models.CharField(max_length=250)
-    requested_model = models.CharField(max_length=250)
-    organization_id = models.UUIDField()
-    workspace_id = models.UUIDField(null=True)
-    user_id = models.UUIDField(null=True)
-    api_key_id = models.UUIDField(null=True)
-    agent_id = models.CharField(max_length=255, blank=True, default="")
-    conversation_id = models.UUIDField(null=True)
-    run_id = models.UUIDField(null=True)
-    input_ratio = models.FloatField()
-    output_ratio = models.FloatField()
-    dispatched_at = models.DateTimeField(db_default=Now())
-    expires_at = models.DateTimeField()
-    input_bytes = models.PositiveBigIntegerField()
-    output_bytes = models.PositiveBigIntegerField(default=0)
-    last_usage = models.JSONField(null=True)
-    served_model = models.CharField(max_length=250, blank=True, default="")
-    provider_request_id = models.CharField(max_length=200, blank=True, default="")
-    first_token_ms = models.PositiveIntegerField(null=True)
-    settled_at = models.DateTimeField(null=True)
-
-    class Meta:
-        db_table = "provider_calls"
-        constraints = [one_of("state", CallState, "provider_calls_state")]
-        indexes = [
-            models.Index(
-                fields=["expires_at"],
-                condition=Q(state=CallState.DISPATCHED),
-                name="provider_calls_open",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.request_id}/{self.attempt}"

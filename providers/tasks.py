@@ -8,13 +8,7 @@ from uuid import UUID
 from celery import shared_task
 
 from ideplatform.kit import accounting
-from providers.services import cache, calls, probes, providers
-
-
-@shared_task  # type: ignore[untyped-decorator]
-@accounting.task(public="settles dispatched calls whose process died; acts on age alone")
-def sweep_calls() -> None:
-    calls.sweep()
+from providers.services import cache, probes, providers
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -113,7 +113,10 @@ class CallContext(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One chat request in our own words. `deadline_s` bounds the whole call, retries included."""
+    """One chat request in our own words. `deadline_s` bounds the whole call, retries included.
+
+    `ceiling_usd` (decimal string) bounds its cost: the answer is cut off where it would be passed.
+    """
 
     request_id: UUID
     context: CallContext
@@ -131,6 +134,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: Reasoning = Reasoning()
     response_schema: Raw | None = None
     deadline_s: float = 900
+    ceiling_usd: str | None = None
 
 
 class EmbedCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,13 +267,6 @@ class HealthState(StrEnum):
     OPEN = "open"
     COOLING_DOWN = "cooling_down"
     KEY_INVALID = "key_invalid"
-
-
-class CallState(StrEnum):
-    """A dispatched call is open until its one usage event is written."""
-
-    DISPATCHED = "dispatched"
-    SETTLED = "settled"
 
 
 class Capability(StrEnum):

@@ -38,9 +38,13 @@ def _key() -> str:
     return "tests-" + secrets.token_hex(24)
 
 
+def _signing() -> str:
+    return "whsec_" + secrets.token_hex(16)
+
+
 def _complete() -> None:
     master = base64.b64encode(secrets.token_bytes(32)).decode()
-    port = _free_port()
+    port, stripe_port = _free_port(), _free_port()
     os.environ.update(
         {
             "DJANGO_SETTINGS_MODULE": "ideplatform.settings",
@@ -50,7 +54,10 @@ def _complete() -> None:
             "API_KEY_PEPPERS": f"2:{_key()},1:{_key()}",
             "VAULT_MASTER_KEYS": f"1:{master}",
             "SIMULATED_PROVIDER_URL": f"http://127.0.0.1:{port}",
-            "EGRESS_ALLOW": f"127.0.0.1:{port}",
+            "EGRESS_ALLOW": f"127.0.0.1:{port},127.0.0.1:{stripe_port}",
+            "STRIPE_SECRET_KEY": "sk_test_" + secrets.token_hex(12),
+            "STRIPE_WEBHOOK_SECRETS": f"{_signing()},{_signing()}",
+            "STRIPE_API_BASE": f"http://127.0.0.1:{stripe_port}",
             "ALLOWED_HOSTS": "*",
             "METRICS_PORT": "0",
             "LOG_LEVEL": "error",

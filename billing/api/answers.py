@@ -8,7 +8,17 @@ from uuid import UUID
 
 import msgspec
 
-from billing.types import Accuracy, BillingMode, Operation, Outcome, Source
+from billing.types import (
+    Accuracy,
+    BillingMode,
+    BudgetScope,
+    CustomerStatus,
+    OnHard,
+    Operation,
+    Outcome,
+    PeriodKind,
+    Source,
+)
 
 
 class UsageLine(msgspec.Struct, kw_only=True):
@@ -117,8 +127,77 @@ class SummaryBefore(msgspec.Struct, kw_only=True):
     totals: SummaryTotals
 
 
+class Money(msgspec.Struct, kw_only=True):
+    """USD, exact. `posted` is `paid` and `promo`; `available` is what new calls can reserve."""
+
+    currency: str
+    posted: Decimal
+    paid: Decimal
+    promo: Decimal
+    held: Decimal
+    limit: Decimal
+    available: Decimal
+
+
+class Balance(Money, kw_only=True):
+    organization_id: UUID
+    status: CustomerStatus
+
+
+class Fill(msgspec.Struct, kw_only=True):
+    """The present window of a budget; `pct` counts spent and held, null for a limit of 0."""
+
+    subject: str
+    starts_at: datetime
+    resets_at: datetime | None
+    spent: Decimal
+    held: Decimal
+    pct: int | None
+
+
+class Budget(msgspec.Struct, kw_only=True):
+    """A limit in USD per period. `fills` are its fullest subjects, at most 20."""
+
+    id: UUID
+    organization_id: UUID
+    name: str
+    scope: BudgetScope
+    scope_id: str
+    period: PeriodKind
+    tz: str
+    hard: Decimal | None
+    soft: Decimal | None
+    alert_steps: list[int]
+    on_hard: OnHard
+    degrade_to: str
+    counts_byok: bool
+    is_enabled: bool
+    created_at: datetime
+    updated_at: datetime
+    fills: list[Fill]
+
+
+class Budgets(msgspec.Struct, kw_only=True):
+    items: list[Budget]
+    next_cursor: str
+
+
+class SummaryBudget(msgspec.Struct, kw_only=True):
+    id: UUID
+    scope: BudgetScope
+    subject: str
+    limit: Decimal
+    spent: Decimal
+    held: Decimal
+    pct: int | None
+    resets_at: datetime | None
+
+
 class Summary(msgspec.Struct, kw_only=True):
-    """Totals, groups and series each add up to the same, exactly."""
+    """Totals, groups and series each add up to the same, exactly.
+
+    `balance` is null and `budgets` empty where the caller sees no one organization's money.
+    """
 
     period: SummaryPeriod
     currency: str
@@ -126,6 +205,8 @@ class Summary(msgspec.Struct, kw_only=True):
     groups: list[SummaryGroup]
     interval: str
     series: list[SummaryPoint]
+    budgets: list[SummaryBudget]
+    balance: Money | None
     as_of: datetime
     exact: bool
     previous: SummaryBefore | msgspec.UnsetType = msgspec.UNSET

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from billing.api import answers, export, serializers, views
-from billing.errors import QueryTooBroad
+from billing.api import answers, export, money_serializers, serializers, views
+from billing.errors import QueryTooBroad, TooManyBudgets
 from ideplatform.kit.openapi import Operation, describe
 
 describe(
@@ -26,4 +26,55 @@ describe(
         query=serializers.SummaryForm,
         problems=(QueryTooBroad,),
     ),
+)
+describe(
+    views.Balance,
+    GET=Operation(
+        "read_balance",
+        "What an organization has to spend; without one named, your own.",
+        answer=answers.Balance,
+        query=money_serializers.BalanceForm,
+    ),
+)
+BUDGET = {
+    "organization_id": "0199c2a4-7b1e-7c3d-9f00-2a1b3c4d5e6f",
+    "name": "Each person, each month",
+    "scope": "user",
+    "scope_id": "*",
+    "period": "month",
+    "tz": "America/Sao_Paulo",
+    "hard": "20",
+    "soft": "15",
+    "alert_steps": [50, 80, 100],
+    "on_hard": "block",
+}
+describe(
+    views.Budgets,
+    GET=Operation(
+        "list_budgets",
+        "The budgets you may see, each with how full it is.",
+        answer=answers.Budgets,
+        query=money_serializers.BudgetsForm,
+    ),
+    POST=Operation(
+        "create_budget",
+        "Set a budget; it counts from the next call on.",
+        status=201,
+        answer=answers.Budget,
+        body=money_serializers.BudgetForm,
+        example=BUDGET,
+        problems=(TooManyBudgets,),
+    ),
+)
+describe(
+    views.Budget,
+    GET=Operation("read_budget", "One budget.", answer=answers.Budget),
+    PATCH=Operation(
+        "update_budget",
+        "Change a budget's limits; what was spent stays.",
+        answer=answers.Budget,
+        body=money_serializers.BudgetChangeForm,
+        example={"hard": "50"},
+    ),
+    DELETE=Operation("delete_budget", "End a budget.", status=204),
 )

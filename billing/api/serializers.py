@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
@@ -10,7 +11,9 @@ from uuid import UUID
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from billing.api import money_serializers
 from billing.models import UsageEvent
+from billing.selectors import Filled, Funds
 from billing.selectors.summaries import GROUPS, TIMES, Group, Point, Summary, Totals
 from billing.types import BillingMode, Outcome, Source, UsageFilters
 from billing.windows import Window, between, of_period, this_month, zone_of
@@ -181,8 +184,13 @@ def event(row: UsageEvent) -> dict[str, object]:
     }
 
 
-def summary(found: Summary) -> dict[str, object]:
-    """The summary; costs are decimal strings, moments UTC, days and hours the zone's own."""
+def summary(
+    found: Summary, funds: Funds | None = None, budgets: Sequence[Filled] = ()
+) -> dict[str, object]:
+    """The summary; costs are decimal strings, moments UTC, days and hours the zone's own.
+
+    `balance` is null and `budgets` empty where the caller sees no one organization's money.
+    """
     body: dict[str, object] = {
         "period": _window(found.window),
         "currency": "USD",
@@ -190,6 +198,8 @@ def summary(found: Summary) -> dict[str, object]:
         "groups": [_group(group) for group in found.groups],
         "interval": found.interval.value,
         "series": [_point(point) for point in found.series],
+        "budgets": [money_serializers.budget_in_summary(one) for one in budgets],
+        "balance": None if funds is None else money_serializers.balance(funds),
         "as_of": found.as_of,
         "exact": True,
     }

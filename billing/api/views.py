@@ -1,4 +1,4 @@
-"""`/api/v1/billing/usage` and `/api/v1/billing/summary`."""
+"""`/api/v1/billing`: usage, summary, balance and budgets."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from rest_framework.views import APIView
 from accounts.api.authentication import actor_of
 from accounts.types import Permission
 from billing import selectors
-from billing.api import export, serializers
+from billing.api import export, money_serializers, serializers
+from billing.models import Budget as BudgetRow
+from billing.services import balances, budgets
 from billing.types import UsageFilters
-from ideplatform.kit import lists
+from ideplatform.kit import ids, lists, paging
 from ideplatform.kit.renderers import JSONRenderer
+from ideplatform.kit.serializers import read
 
 
 class Usage(APIView):
@@ -48,7 +51,80 @@ class Summary(APIView):
             group_by=serializers.group_by(asked),
             compares="compare" in asked,
         )
-        return Response(serializers.summary(found))
+        funds, limits = balances.seen_with_summary(actor_of(request), asked.get("organization_id"))
+        return Response(serializers.summary(found, funds, limits))
+
+
+class Balance(APIView):
+    """What an organization has to spend."""
+
+    permissions = {"GET": Permission.BILLING_VIEW}
+
+    def get(self, request: Request) -> Response:
+        asked = serializers.query(money_serializers.BalanceForm, request)
+        found = balances.of(actor_of(request), asked.get("organization_id"))
+        return Response(money_serializers.funds(found))
+
+
+class Budgets(APIView):
+    """The limits of organizations."""
+
+    permissions = {"GET": Permission.BILLING_VIEW, "POST": Permission.BILLING_MANAGE}
+
+    def get(self, request: Request) -> Response:
+        asked = serializers.query(money_serializers.BudgetsForm, request)
+        actor, organization_id = actor_of(request), asked.get("organization_id")
+        page = paging.page(
+            selectors.budgets(actor, organization_id),
+            order=("id",),
+            scope=f"budgets:{actor.user_id}:{actor.api_key_id}:{organization_id}",
+            cursor=asked["cursor"],
+            limit=asked["limit"],
+        )
+        items = [money_serializers.budget(one) for one in selectors.filled(page.items)]
+        return Response({"items": items, "next_cursor": page.next_cursor})
+
+    def post(self, request: Request) -> Response:
+        form = read(money_serializers.BudgetForm, request)
+        row = budgets.create(
+            actor=actor_of(request),
+            organization_id=form["organization_id"],
+            subject=money_serializers.subject(form),
+            limits=money_serializers.limits(form),
+        )
+        return _budget(row, status=201)
+
+
+class Budget(APIView):
+    """One limit of an organization."""
+
+    permissions = {
+        "GET": Permission.BILLING_VIEW,
+        "PATCH": Permission.BILLING_MANAGE,
+        "DELETE": Permission.BILLING_MANAGE,
+    }
+
+    def get(self, request: Request, budget_id: str) -> Response:
+        permission = Permission.BILLING_VIEW
+        return _budget(budgets.of(actor_of(request), ids.parse(budget_id), permission))
+
+    def patch(self, request: Request, budget_id: str) -> Response:
+        form = read(money_serializers.BudgetChangeForm, request)
+        row = budgets.update(
+            actor=actor_of(request),
+            budget_id=ids.parse(budget_id),
+            changes=money_serializers.changes(form),
+        )
+        return _budget(row)
+
+    def delete(self, request: Request, budget_id: str) -> Response:
+        budgets.delete(actor=actor_of(request), budget_id=ids.parse(budget_id))
+        return Response(status=204)
+
+
+def _budget(row: BudgetRow, status: int = 200) -> Response:
+    (found,) = selectors.filled([row])
+    return Response(money_serializers.budget(found), status=status)
 
 
 def _csv(request: Request, filters: UsageFilters) -> StreamingHttpResponse:

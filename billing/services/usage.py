@@ -1,25 +1,37 @@
-"""Usage becomes money: one event per dispatched provider call, priced exactly, written once."""
+"""Usage becomes money: one event per dispatched provider call, priced exactly, written once.
+
+The event, the end of its hold, budgets, ledger and lots are one function call in the database
+(`billing_settle`, migration 0008) and one transaction with the facts that tell of them.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import random
-import time
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 import structlog
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 
 from billing import pricing
 from billing.errors import RequestReused
-from billing.models import Customer, UsageEvent
 from billing.pricing import PriceBook, PricedUsage
-from billing.services import prices
-from billing.types import ProviderCallRecord, Settlement, Source, TokenCount, UnitClass
-from ideplatform.kit import ids
+from billing.services import customers, prices
+from billing.services.retries import retried
+from billing.types import (
+    Accuracy,
+    BillingMode,
+    ProviderCallRecord,
+    Settlement,
+    Source,
+    TokenCount,
+    UnitClass,
+)
+from ideplatform.kit import ids, money
 from ideplatform.kit.errors import PlatformError
 from ideplatform.observability import metrics
 from ideplatform.outbox import facts
@@ -27,18 +39,18 @@ from ideplatform.outbox import facts
 log = structlog.get_logger(__name__)
 
 TOPIC: Final = "usage.settled"
-_RETRIES: Final = 3
-_CLASHES: Final = frozenset({"40P01", "40001"})  # deadlock, serialisation failure
+ALERTS: Final = "budget.reached"
 _NAME_LENGTH: Final = 200
 _SHORT_LENGTH: Final = 30
 Answer = Settlement | PlatformError
 
 
 def settle(record: ProviderCallRecord) -> Settlement:
-    """Record a dispatched call and what it cost, exactly once.
+    """Record a dispatched call and charge its customer, exactly once.
 
     Units: tokens as the provider reported them; USD, exact, rounded half even once, to 12 places,
-    on the total. Idempotent on `(request_id, attempt)`: a repeated record changes nothing.
+    on the total. Ends the call's hold; a cost above it is posted as well, as overrun. Idempotent
+    on `(request_id, attempt)`: a repeated record changes nothing.
     Raises RequestReused if the same pair arrives with other facts.
     Source: provider usage fields, billing/data/usage_normalisation_vectors.json.
     """
@@ -54,81 +66,116 @@ def settle_many(
     """The same for several calls in one transaction; an answer or a refusal for each, in order.
 
     One refused record leaves its neighbours alone. Joins the caller's transaction when there is
-    one; otherwise a deadlock is retried three times.
+    one; otherwise a clash with another transaction is retried three times.
     """
     if not records:
         return []
-    if connection.in_atomic_block:
-        return _settle(records, source)
-    for attempt in range(_RETRIES):
-        try:
-            return _settle(records, source)
-        except OperationalError as clash:
-            if getattr(clash.__cause__, "sqlstate", None) not in _CLASHES:
-                raise
-            time.sleep(random.randint(5, 50) * (attempt + 1) / 1_000)
-    return _settle(records, source)
+    return retried(functools.partial(_settle, records, source))
 
 
 @transaction.atomic
 def _settle(records: Sequence[ProviderCallRecord], source: Source) -> list[Answer]:
     book = prices.current()
     events = [_event(book, record, source) for record in records]
-    _ensure_customers({event.customer_id for event in events})
-    _drop_gone_links(events)
-    stored = _insert(events)
-    settled = [event for event in events if stored[_key(event)].pk == event.pk]
-    facts.publish_many(TOPIC, [_fact(event) for event in settled])
-    transaction.on_commit(lambda: _count(settled))
-    return [_answer(event, stored[_key(event)]) for event in events]
+    stored = _stored(events)
+    new = [event for event in events if stored[_key(event)].event_id == event["id"]]
+    facts.publish_many(TOPIC, [_fact(event) for event in new])
+    told = next(iter(stored.values())).alerts
+    facts.publish_many(ALERTS, [(str(alert["alert_id"]), alert) for alert in told])
+    transaction.on_commit(lambda: _count(new, stored))
+    return _answers(events, stored)
 
 
-def _event(book: PriceBook, record: ProviderCallRecord, source: Source) -> UsageEvent:
+def _answers(events: Sequence[_Event], stored: Mapping[_Key, _Stored]) -> list[Answer]:
+    """The first of equal new records settled, those after it repeated it."""
+    seen = set[_Key]()
+    answers = []
+    for event in events:
+        row = stored[_key(event)]
+        is_new = row.event_id == event["id"] and _key(event) not in seen
+        answers.append(_answer(event, row, is_new=is_new))
+        seen.add(_key(event))
+    return answers
+
+
+_Event = dict[str, Any]
+"""A row of `usage_events` as JSON; `payload_hash` in PostgreSQL's hexadecimal form."""
+_Key = tuple[str, int]
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """What the database has of a call after settling it."""
+
+    event_id: str
+    payload_hash: bytes
+    provider_request_id: str
+    estimated_cost: Decimal | None
+    billed_cost: Decimal
+    quantities: dict[str, int]
+    balance: Decimal
+    overrun: Decimal | None
+    alerts: list[dict[str, Any]]
+
+
+def _event(book: PriceBook, record: ProviderCallRecord, source: Source) -> _Event:
     name, priced = _priced(book, record)
     tokens = record.tokens
-    return UsageEvent(
-        id=ids.new(),
-        request_id=record.request_id,
-        attempt=record.attempt,
-        customer_id=record.organization_id,
-        provider_id=record.provider_id,
-        user_id=record.user_id,
-        workspace_id=record.workspace_id,
-        api_key_id=record.api_key_id,
-        agent_id=record.agent_id,
-        conversation_id=record.conversation_id,
-        run_id=record.run_id,
-        operation=record.operation,
-        model=_clean(name),
-        requested_model=_clean(record.requested_model),
-        served_model=_clean(record.served_model),
-        provider_type=record.provider_type,
-        service_tier=_clean(record.service_tier, _SHORT_LENGTH),
-        region=_clean(record.region, _SHORT_LENGTH),
-        provider_request_id=_clean(record.provider_request_id),
-        billing_mode=record.billing_mode,
-        source=source,
-        accuracy=record.accuracy,
-        outcome=record.outcome,
-        status=record.status,
-        tokens_input=tokens.input,
-        tokens_output=tokens.output,
-        tokens_cache_read=tokens.cache_read,
-        tokens_cache_write=tokens.cache_write,
-        tokens_reasoning=tokens.reasoning,
-        quantities={name.value: count for name, count in tokens.quantities.items() if count},
-        lines=[pricing.line_json(line) for line in priced.lines],
-        price_version_id=book.version_id,
-        estimated_cost=priced.cost,
-        billed_cost=pricing.billed(priced.cost, record.billing_mode),
-        saved_by_cache=priced.saved_by_cache,
-        occurred_at=record.occurred_at,
-        completed_at=record.completed_at,
-        first_token_ms=record.first_token_ms,
-        duration_ms=record.duration_ms,
-        streamed=record.is_streamed,
-        payload_hash=_digest(record),
-    )
+    billed = _billed(record, priced)
+    is_posted = record.billing_mode is BillingMode.PLATFORM and bool(priced.cost)
+    return {
+        "id": str(ids.new()),
+        "request_id": str(record.request_id),
+        "attempt": record.attempt,
+        "customer_id": record.organization_id,
+        "provider_id": record.provider_id,
+        "user_id": record.user_id,
+        "workspace_id": record.workspace_id,
+        "api_key_id": record.api_key_id,
+        "agent_id": record.agent_id,
+        "conversation_id": record.conversation_id,
+        "run_id": record.run_id,
+        "operation": record.operation,
+        "model": _clean(name),
+        "requested_model": _clean(record.requested_model),
+        "served_model": _clean(record.served_model),
+        "provider_type": record.provider_type,
+        "service_tier": _clean(record.service_tier, _SHORT_LENGTH),
+        "region": _clean(record.region, _SHORT_LENGTH),
+        "provider_request_id": _clean(record.provider_request_id),
+        "billing_mode": record.billing_mode,
+        "source": source,
+        "accuracy": record.accuracy,
+        "outcome": record.outcome,
+        "status": record.status,
+        "tokens_input": tokens.input,
+        "tokens_output": tokens.output,
+        "tokens_cache_read": tokens.cache_read,
+        "tokens_cache_write": tokens.cache_write,
+        "tokens_reasoning": tokens.reasoning,
+        "quantities": {name.value: count for name, count in tokens.quantities.items() if count},
+        "lines": [pricing.line_json(line) for line in priced.lines],
+        "price_version_id": book.version_id,
+        "estimated_cost": None if priced.cost is None else money.text(priced.cost),
+        "billed_cost": money.text(billed),
+        "saved_by_cache": money.text(priced.saved_by_cache),
+        "currency": "USD",
+        "occurred_at": record.occurred_at,
+        "completed_at": record.completed_at,
+        "first_token_ms": record.first_token_ms,
+        "duration_ms": record.duration_ms,
+        "streamed": record.is_streamed,
+        "txn_id": ids.new() if is_posted else None,
+        "payload_hash": "\\x" + _digest(record).hex(),
+        "trace_id": "",
+    }
+
+
+def _billed(record: ProviderCallRecord, priced: PricedUsage) -> Decimal:
+    """What the customer pays. An estimate of a call that never answered is our loss, not theirs."""
+    never_answered = record.status == 0 and record.accuracy is Accuracy.ESTIMATED
+    if never_answered:
+        return money.ZERO
+    return pricing.billed(priced.cost, record.billing_mode)
 
 
 def _priced(book: PriceBook, record: ProviderCallRecord) -> tuple[str, PricedUsage]:
@@ -185,110 +232,95 @@ def _digest(record: ProviderCallRecord) -> bytes:
     return hashlib.sha256(msgspec.json.encode(facts_of_call)).digest()
 
 
-def _ensure_customers(organizations: set[UUID]) -> None:
-    known = Customer.objects.filter(pk__in=organizations).values_list("pk", flat=True)
-    missing = sorted(organizations - set(known))
-    Customer.objects.bulk_create(
-        [Customer(organization_id=organization) for organization in missing],
-        ignore_conflicts=True,
-    )
-
-
-def _drop_gone_links(events: Sequence[UsageEvent]) -> None:
-    """A workspace or user purged while the call ran leaves the event behind, without the link."""
-    workspaces = _present("workspaces", {event.workspace_id for event in events})
-    users = _present("users", {event.user_id for event in events})
-    for event in events:
-        event.workspace_id = event.workspace_id if event.workspace_id in workspaces else None
-        event.user_id = event.user_id if event.user_id in users else None
-
-
-_PRESENT: Final = {
-    "workspaces": "SELECT id FROM workspaces WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE",
-    "users": "SELECT id FROM users WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE",
-}
-
-
-def _present(table: str, wanted: Iterable[UUID | None]) -> set[UUID]:
-    """Which rows exist; they cannot be deleted before this transaction ends."""
-    wanted_ids = [one for one in wanted if one is not None]
-    if not wanted_ids:
-        return set()
-    with connection.cursor() as cursor:
-        cursor.execute(_PRESENT[table], [wanted_ids])
-        return {row[0] for row in cursor.fetchall()}
-
-
-def _insert(events: Sequence[UsageEvent]) -> dict[tuple[UUID, int], UsageEvent]:
-    """Write what is new, and answer what is stored for each key.
-
-    In one order, so that two batches wait for each other instead of deadlocking.
-    """
-    ordered = sorted(events, key=_key)
-    UsageEvent.objects.bulk_create(ordered, ignore_conflicts=True)
-    stored = _stored(ordered)
-    repeated = [event for event in ordered if _key(event) not in stored]
-    if repeated:
-        _insert_without_provider_request(repeated)
-        stored |= _stored(repeated)
+def _stored(events: Sequence[_Event]) -> dict[_Key, _Stored]:
+    """Settle the events; what is stored of each, by request and attempt."""
+    rows = _rows(events)
+    if rows[0]["ord"] == 0:  # a customer is missing
+        customers.ensure(event["customer_id"] for event in events)
+        rows = _rows(events)
+    stored = {_key(events[row["ord"] - 1]): _row(row) for row in rows}
+    renamed = [
+        str(event["provider_id"])
+        for event in events
+        if (row := stored[_key(event)]).event_id == event["id"]
+        and row.provider_request_id != event["provider_request_id"]
+    ]
+    if renamed:
+        log.warning(
+            "provider_request_id.repeated", provider_ids=sorted(set(renamed)), events=len(renamed)
+        )
     return stored
 
 
-def _insert_without_provider_request(events: Sequence[UsageEvent]) -> None:
-    """Some servers give every answer one id; the call is a fact all the same."""
-    for event in events:
-        event.provider_request_id = ""
-    UsageEvent.objects.bulk_create(events, ignore_conflicts=True)
-    log.warning(
-        "provider_request_id.repeated",
-        provider_ids=sorted({str(event.provider_id) for event in events}),
-        events=len(events),
+def _rows(events: Sequence[_Event]) -> list[dict[str, Any]]:
+    numbered = [event | {"ord": number} for number, event in enumerate(events, start=1)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT * FROM billing_settle(%s::jsonb)", [msgspec.json.encode(numbered).decode()]
+        )
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _row(row: dict[str, Any]) -> _Stored:
+    return _Stored(
+        event_id=str(row["event_id"]),
+        payload_hash=bytes(row["payload_hash"]),
+        provider_request_id=row["provider_request_id"],
+        estimated_cost=row["estimated_cost"],
+        billed_cost=row["billed_cost"],
+        quantities=_json(row["quantities"]),
+        balance=row["balance"],
+        overrun=row["overrun"],
+        alerts=_json(row["alerts"]),
     )
 
 
-def _stored(events: Sequence[UsageEvent]) -> dict[tuple[UUID, int], UsageEvent]:
-    rows = UsageEvent.objects.filter(request_id__in={event.request_id for event in events}).only(
-        "request_id", "attempt", "payload_hash", "estimated_cost", "billed_cost", "quantities"
-    )
-    wanted = {_key(event) for event in events}
-    return {_key(row): row for row in rows if _key(row) in wanted}
+def _json(value: Any) -> Any:
+    """Django's connections hand out jsonb as text."""
+    return msgspec.json.decode(value) if isinstance(value, str | bytes) else value
 
 
-def _key(event: UsageEvent) -> tuple[UUID, int]:
-    return event.request_id, event.attempt
+def _key(event: _Event) -> _Key:
+    return event["request_id"], event["attempt"]
 
 
-def _answer(event: UsageEvent, stored: UsageEvent) -> Answer:
-    if bytes(stored.payload_hash) != event.payload_hash:
-        return RequestReused(request_id=str(event.request_id), attempt=event.attempt)
+def _answer(event: _Event, stored: _Stored, *, is_new: bool) -> Answer:
+    if stored.payload_hash.hex() != event["payload_hash"][2:]:
+        return RequestReused(request_id=event["request_id"], attempt=event["attempt"])
     return Settlement(
-        event_id=stored.pk,
-        request_id=stored.request_id,
-        attempt=stored.attempt,
+        event_id=UUID(stored.event_id),
+        request_id=UUID(event["request_id"]),
+        attempt=event["attempt"],
         cost_usd=stored.estimated_cost,
         billed_usd=stored.billed_cost,
         tokens=TokenCount({UnitClass(name): n for name, n in stored.quantities.items()}),
-        already_settled=stored.pk != event.pk,
+        already_settled=not is_new,
+        balance_usd=stored.balance,
     )
 
 
-def _fact(event: UsageEvent) -> tuple[str, dict[str, facts.Value]]:
+def _fact(event: _Event) -> tuple[str, dict[str, facts.Value]]:
     payload: dict[str, facts.Value] = {
-        "event_id": str(event.pk),
-        "organization_id": str(event.customer_id),
-        "request_id": str(event.request_id),
-        "attempt": event.attempt,
+        "event_id": event["id"],
+        "organization_id": str(event["customer_id"]),
+        "request_id": event["request_id"],
+        "attempt": event["attempt"],
     }
-    return str(event.pk), payload
+    return event["id"], payload
 
 
-def _count(events: Iterable[UsageEvent]) -> None:
+def _count(events: Iterable[_Event], stored: Mapping[_Key, _Stored]) -> None:
+    # The graphs' counters are binary; this is the one place where money leaves Decimal.
     for event in events:
-        for name, count in event.quantities.items():
-            metrics.llm_tokens_total.labels(provider=event.provider_type, type=name).inc(count)
-        if event.estimated_cost is None:
+        row = stored[_key(event)]
+        provider = event["provider_type"]
+        for name, count in event["quantities"].items():
+            metrics.llm_tokens_total.labels(provider=provider, type=name).inc(count)
+        if row.estimated_cost is None:
             metrics.unpriced_events_total.inc()
         else:
-            # The graph's counter is binary; this is the one place where money leaves Decimal.
-            usd = int(event.estimated_cost.scaleb(12)) / 10**12
-            metrics.llm_cost_total.labels(provider=event.provider_type).inc(usd)
+            usd = int(row.estimated_cost.scaleb(12)) / 10**12
+            metrics.llm_cost_total.labels(provider=provider).inc(usd)
+        if row.overrun:
+            metrics.hold_overrun_usd_total.inc(int(row.overrun.scaleb(12)) / 10**12)

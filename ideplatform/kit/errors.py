@@ -131,6 +131,10 @@ class VersionRequired(PlatformError):
     code, title, status = "version_required", "Say which version you change", 428
 
 
+class PaymentRequired(PlatformError):
+    code, title, status = "payment_required", "The balance or budget does not cover this", 402
+
+
 class TooManyRequests(PlatformError):
     code, title, status = "too_many_requests", "Too many requests", 429
     retryable = True

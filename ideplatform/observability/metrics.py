@@ -57,3 +57,10 @@ audit_decrypts_total = Counter("audit_decrypts_total", "Secrets opened", ["purpo
 vault_rewrap_remaining = Gauge("vault_rewrap_remaining", "Data keys under an old master key")
 rate_limited_total = Counter("rate_limited_total", "Requests refused by a limit", ["endpoint"])
 unpriced_events_total = Counter("unpriced_events_total", "Usage events without a price")
+holds_refused_total = Counter("holds_refused_total", "Calls refused for money", ["code"])
+hold_leaks_total = Counter("hold_leaks_total", "Dispatched calls whose runner died")
+hold_overrun_usd_total = Counter(
+    "hold_overrun_usd_total", "Cost above what was reserved in USD (for graphs)"
+)
+holds_open_usd = Gauge("holds_open_usd", "What live holds reserve in USD (for graphs)")
+ledger_drift_rows = Gauge("ledger_drift_rows", "Rows that the last verification found broken")

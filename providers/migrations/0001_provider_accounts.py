@@ -105,7 +105,7 @@ class Migration(migrations.Migration):
                 ('pk', models.CompositePrimaryKey('request_id', 'attempt', blank=True, editable=False, primary_key=True, serialize=False)),
                 ('request_id', models.UUIDField()),
                 ('attempt', models.PositiveSmallIntegerField()),
-                ('state', models.CharField(choices=[('dispatched', 'Dispatched'), ('settled', 'Settled')], default=providers.types.CallState['DISPATCHED'], max_length=10)),
+                ('state', models.CharField(choices=[('dispatched', 'Dispatched'), ('settled', 'Settled')], default='dispatched', max_length=10)),
                 ('provider_id', models.UUIDField()),
                 ('provider_type', models.CharField(max_length=50)),
                 ('billing_mode', models.CharField(max_length=10)),
@@ -133,7 +133,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'db_table': 'provider_calls',
-                'indexes': [models.Index(condition=models.Q(('state', providers.types.CallState['DISPATCHED'])), fields=['expires_at'], name='provider_calls_open')],
+                'indexes': [models.Index(condition=models.Q(('state', 'dispatched')), fields=['expires_at'], name='provider_calls_open')],
                 'constraints': [models.CheckConstraint(condition=models.Q(('state__in', ['dispatched', 'settled'])), name='provider_calls_state')],
             },
         ),

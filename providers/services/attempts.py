@@ -17,6 +17,8 @@ from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
 from uuid import UUID
 
+from billing.errors import HoldEnded
+from billing.services import holds
 from billing.types import (
     Accuracy,
     Operation,
@@ -35,14 +37,15 @@ from ideplatform.kit.egress import (
     Timeouts,
     TlsFailed,
 )
-from ideplatform.kit.errors import PlatformError
+from ideplatform.kit.errors import PaymentRequired, PlatformError
 from ideplatform.kit.failpoints import ahit
 from ideplatform.observability import metrics
 from providers import adapters
 from providers.adapters import Route
 from providers.errors import ProviderNotReady, VendorError
-from providers.services import calls, estimation, health, keys, leases, settling
+from providers.services import calls, estimation, health, keys, leases, quoting, settling
 from providers.services.calls import Progress
+from providers.services.quoting import Meter
 from providers.types import (
     Call,
     Chunk,
@@ -50,6 +53,7 @@ from providers.types import (
     Embeddings,
     Started,
     Stop,
+    StopReason,
     Text,
     Thinking,
     ToolArguments,
@@ -74,6 +78,7 @@ class Ending:
 
 
 GONE = Ending(outcome=Outcome.CLIENT_CANCELLED, status=CLIENT_GONE)
+CUT_OFF = Ending(outcome=Outcome.CLIENT_CANCELLED, status=200)
 
 
 class Attempt(Generic[C]):
@@ -93,11 +98,15 @@ class Attempt(Generic[C]):
         self._dispatched_at: datetime
         self._started = 0.0
         self._is_answered = False
+        self._meter: Meter
         self._settlement: asyncio.Task[Settlement | None] | None = None
 
     async def stream(self: Attempt[Call], timeouts: Timeouts) -> AsyncGenerator[Chunk, None]:
-        """The chunks, none before the first token; the final Usage carries the settled price."""
-        key = await self._dispatch()
+        """The chunks, none before the first token; the final Usage carries the settled price.
+
+        An answer that may cost no more ends with Stop(budget), then PaymentRequired is raised.
+        """
+        key = await self._dispatch(timeouts)
         adapter = adapters.of(self.route.provider_type)
         answer = adapter.stream(self.call, self.route, key, timeouts)
         ending = GONE
@@ -106,6 +115,8 @@ class Attempt(Generic[C]):
                 async with aclosing(answer), aclosing(self._told(answer, timeouts)) as chunks:
                     async for chunk in chunks:
                         yield chunk
+            except (PaymentRequired, HoldEnded):
+                raise  # cut off and settled
             except PlatformError as error:
                 ending = self._failure(error)
                 raise
@@ -119,7 +130,7 @@ class Attempt(Generic[C]):
         self: Attempt[EmbedCall], timeouts: Timeouts
     ) -> tuple[Embeddings, Settlement | None]:
         """The vectors and what they cost."""
-        key = await self._dispatch()
+        key = await self._dispatch(timeouts)
         adapter = adapters.of(self.route.provider_type)
         ending = GONE
         with leases.held(self.progress):
@@ -144,31 +155,49 @@ class Attempt(Generic[C]):
                 await self._leave(ending)
         return answer, settlement
 
-    async def _dispatch(self) -> Secret | None:
+    async def _dispatch(self, timeouts: Timeouts) -> Secret | None:
         provider_id = self.route.provider_id
         _occupy(provider_id, at_most=self.route.config.max_concurrency)
         is_admitted = False
+        admission = asyncio.ensure_future(run_db(self._admit, timeouts))
         try:
-            key, self._dispatched_at = await run_db(self._admit)
+            key, self._dispatched_at = await asyncio.shield(admission)
             self._started = time.monotonic()
             is_admitted = True
+        except asyncio.CancelledError:
+            settling.withdraw(admission, self.progress.hold_id)
+            raise
         finally:
             if not is_admitted:
                 _release(provider_id)
         return key
 
-    def _admit(self) -> tuple[Secret | None, datetime]:
-        """One hop: the trial, the key, and the call on record before it leaves."""
-        if self.route.is_trial:
-            health.claim(self.route)
+    def _admit(self, timeouts: Timeouts) -> tuple[Secret | None, datetime]:
+        """One hop: the key, the money, the call on record before it leaves, the trial.
+
+        The trial comes last: a caller without money must not use up the one that is allowed.
+        """
         key = keys.open_for(self.route, purpose="provider_call")
+        size = self.progress.input_bytes
+        self._meter = quoting.meter(self.call, self.route, input_bytes=size)
         dispatched_at = calls.open_call(
             call=self.call,
             route=self.route,
             requested_model=self.requested_model,
             progress=self.progress,
+            meter=self._meter,
+            timeout_s=timeouts.idle_s,
         )
+        if self.route.is_trial:
+            self._claim_trial()
         return key, dispatched_at
+
+    def _claim_trial(self) -> None:
+        try:
+            health.claim(self.route)
+        except PlatformError:
+            holds.void_many([self.progress.hold_id])
+            raise
 
     async def _told(
         self, answer: AsyncIterator[Chunk], timeouts: Timeouts
@@ -186,7 +215,7 @@ class Attempt(Generic[C]):
                     self.progress.usage, self.progress.service_tier = tokens, tier
                     continue
                 case Stop():
-                    opening.append(await self._final())
+                    opening.append(await self._final(self._ended_well()))
             if opening:
                 self._note_size(chunk)
                 await ahit("first_token")
@@ -200,6 +229,13 @@ class Attempt(Generic[C]):
             yield chunk
             if isinstance(chunk, Stop):
                 return
+            if not self._meter.is_content(self.progress.output_bytes):
+                try:
+                    await self._meter.extend(self.progress.hold_id, self.progress.output_bytes)
+                except (PaymentRequired, HoldEnded):
+                    yield await self._final(CUT_OFF)
+                    yield Stop(reason=StopReason.BUDGET)
+                    raise
         raise AnswerBroken
 
     async def _next(self, answer: AsyncIterator[Chunk], timeouts: Timeouts) -> Chunk | None:
@@ -240,17 +276,18 @@ class Attempt(Generic[C]):
             provider = self.route.provider_type.value
             metrics.llm_time_to_first_token_seconds.labels(provider=provider).observe(seconds)
 
-    async def _final(self) -> Usage:
-        """The price of an answer that ended in order, once it is committed."""
-        reported = self.progress.usage
-        ending = Ending(outcome=Outcome.OK, status=200, tokens=reported)
+    def _ended_well(self) -> Ending:
+        return Ending(outcome=Outcome.OK, status=200, tokens=self.progress.usage)
+
+    async def _final(self, ending: Ending) -> Usage:
+        """The price of an answer that ended in order or was cut off, once it is committed."""
         settlement = await self._settle(ending)
         cost = settlement.cost_usd if settlement is not None else None
         return Usage(
             tokens=settlement.tokens if settlement is not None else self._tokens(ending),
             is_final=True,
             service_tier=self.progress.service_tier,
-            is_estimated=reported is None,
+            is_estimated=ending.tokens is None,
             cost_usd=None if cost is None else money.text(cost),
             usage_event_id=settlement.event_id if settlement is not None else None,
         )

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from decimal import Decimal
 from typing import Final
 
 from django.db import connection
 
-from billing.types import TokenCount, UnitClass
+from billing import estimates
+from billing.types import TokenCount
 from providers.adapters import Ratio
 from providers.models import TokenRatio
 from providers.types import Call, EmbedCall, TextPart, ThinkingPart, ToolResultPart, ToolUsePart
@@ -67,14 +69,13 @@ def estimate(
     *, input_bytes: int, output_bytes: int, ratio: Ratio, reported: TokenCount | None
 ) -> TokenCount:
     """The tokens of a cut call: never less than what the vendor had already reported."""
-    quantities = dict(reported.quantities) if reported is not None else {}
-    known = reported or TokenCount()
-    if not known.input:
-        quantities[UnitClass.INPUT] = max(1, round(input_bytes * ratio.input))
-    missing = round(output_bytes * ratio.output) - known.output
-    if missing > 0:
-        quantities[UnitClass.OUTPUT] = quantities.get(UnitClass.OUTPUT, 0) + missing
-    return TokenCount(quantities)
+    return estimates.tokens(
+        input_bytes=input_bytes,
+        output_bytes=output_bytes,
+        input_ratio=Decimal(str(ratio.input)),
+        output_ratio=Decimal(str(ratio.output)),
+        reported=reported,
+    )
 
 
 def learn(key: Key, *, input_bytes: int, output_bytes: int, tokens: TokenCount) -> None:

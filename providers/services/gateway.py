@@ -20,7 +20,7 @@ import structlog
 from ideplatform.kit import money
 from ideplatform.kit.db import run_db
 from ideplatform.kit.egress import AnswerBroken, AnswerTimeout, NotReachable, Timeouts
-from ideplatform.kit.errors import PlatformError
+from ideplatform.kit.errors import PaymentRequired, PlatformError
 from providers.adapters import Route
 from providers.errors import (
     AccessDenied,
@@ -50,8 +50,10 @@ async def stream(call: Call) -> AsyncGenerator[Chunk, None]:
     """The answer to a call: Started, content, one final Usage with its price, Stop.
 
     Raises PlatformErrors, before the first chunk or in the middle of the answer; a closed or
-    cancelled stream ends the vendor's work and is settled as estimated. Attempts are numbered
-    from `call.attempt`. The same request id and attempt never leave twice: CallRepeated (409).
+    cancelled stream ends the vendor's work and is settled as estimated. An answer that outruns
+    its wallet, budget or ceiling ends with Stop(budget), then PaymentRequired. Attempts are
+    numbered from `call.attempt`. The same request id and attempt never leave twice:
+    CallRepeated (409).
     """
     ends_at = time.monotonic() + call.deadline_s
     routes = await run_db(routing.plan, call)
@@ -101,6 +103,7 @@ class _Tries(Generic[C]):
         self._route_no = 0
         self._retries = 0
         self._made = 0
+        self._is_degraded = False
 
     def __iter__(self) -> Iterator[Attempt[C]]:
         while True:
@@ -130,6 +133,9 @@ class _Tries(Generic[C]):
 
     async def after(self, error: PlatformError) -> None:
         """Choose what follows a failed try that had not spoken; raises when nothing does."""
+        if isinstance(error, PaymentRequired) and not self._is_degraded:
+            await self._degrade(error)
+            return
         pause_s = self._pause_s(error)
         left_s = self._ends_at - time.monotonic()
         if pause_s is not None and self._retries < MAX_RETRIES and pause_s < left_s:
@@ -146,6 +152,17 @@ class _Tries(Generic[C]):
             code=error.code,
             provider_id=str(self._route.provider_id),
         )
+
+    async def _degrade(self, error: PaymentRequired) -> None:
+        """Go on with the cheaper model that a full budget names; raises where it names none."""
+        model = error.extra.get("degrade_to")
+        if not isinstance(model, str):
+            raise error
+        self._is_degraded = True
+        self._call = msgspec.structs.replace(self._call, model=model)
+        self._routes = await run_db(routing.plan, self._call)
+        self._route_no = self._retries = 0
+        log.info("provider_call.degraded", request_id=str(self._call.request_id), model=model)
 
     @property
     def _has_next(self) -> bool:

@@ -14,9 +14,10 @@ import structlog
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from billing.models import Hold
 from ideplatform.kit.db import database_now
 from ideplatform.kit.errors import PlatformError
-from providers.models import Provider, ProviderCall, ProviderHealth
+from providers.models import Provider, ProviderHealth
 from providers.services import health, keys, models, routing
 from providers.types import HealthState
 
@@ -36,7 +37,7 @@ def run() -> int:
 
 
 def _due() -> list[Provider]:
-    called = ProviderCall.objects.filter(dispatched_at__gte=Now() - USED_WITHIN)
+    called = Hold.objects.filter(dispatched_at__gte=Now() - USED_WITHIN)
     lately = called.filter(dispatched_at__gte=Now() - IDLE).values("provider_id")
     judged = ProviderHealth.objects.filter(checked_at__gte=Now() - IDLE).values("provider_id")
     sick = ProviderHealth.objects.filter(state=HealthState.OPEN, until__lte=Now())

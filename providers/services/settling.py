@@ -10,12 +10,14 @@ import asyncio
 import random
 import time
 from typing import Final
+from uuid import UUID
 
 import structlog
 
+from billing.services import holds
 from billing.types import ProviderCallRecord, Settlement
 from ideplatform.kit.db import run_db
-from ideplatform.kit.errors import DatabaseDown
+from ideplatform.kit.errors import DatabaseDown, PlatformError
 from ideplatform.kit.failpoints import ahit
 from providers.services import calls, health
 from providers.services.health import Verdict
@@ -26,7 +28,7 @@ MAX_OPEN: Final = 10_000
 TRY_FOR_S: Final = 600
 WAIT_S: Final = 5  # how long a consumer waits for its price while the database is away
 
-_open: set[asyncio.Task[Settlement | None]] = set()
+_open: set[asyncio.Task[Settlement | None] | asyncio.Task[None]] = set()
 
 
 def begin(record: ProviderCallRecord, verdicts: list[Verdict]) -> asyncio.Task[Settlement | None]:
@@ -35,6 +37,21 @@ def begin(record: ProviderCallRecord, verdicts: list[Verdict]) -> asyncio.Task[S
     _open.add(task)
     task.add_done_callback(_open.discard)
     return task
+
+
+def withdraw(admission: asyncio.Future[object], hold_id: UUID) -> None:
+    """Give back what was reserved for a call whose runner left before it could be sent."""
+    task = asyncio.create_task(_withdraw(admission, hold_id), name="provider-call-withdrawal")
+    _open.add(task)
+    task.add_done_callback(_open.discard)
+
+
+async def _withdraw(admission: asyncio.Future[object], hold_id: UUID) -> None:
+    try:
+        await admission
+    except PlatformError:
+        return  # nothing was reserved
+    await run_db(holds.void_many, [hold_id])
 
 
 async def price(task: asyncio.Task[Settlement | None]) -> Settlement | None:

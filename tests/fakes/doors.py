@@ -1,4 +1,4 @@
-"""The simulated provider on the address that the environment of the tests names and opens."""
+"""The simulated provider and Stripe, on the addresses that the tests' environment opens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from django.db import connection, connections
 from billing.services import prices
 from providers.services import aliases, catalogue, health
 from tests import databases
+from tests.fakes import stripe as fake_stripe
 from tests.fakes.simulator import SimulatorHandle, running_simulator
+from tests.fakes.stripe import FakeStripe
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +59,26 @@ def paid_door(
             yield simulator
         databases._use(plain)
     health.forget()
+
+
+@pytest.fixture(scope="session")
+def stripe_server() -> Iterator[FakeStripe]:
+    env = settings.ENV
+    assert env.stripe_secret_key is not None
+    assert env.stripe_webhook_secrets is not None
+    fake = FakeStripe(
+        key=env.stripe_secret_key.get_secret_value(),
+        secrets=env.stripe_webhook_secrets.get_secret_value().split(","),
+    )
+    port = urlsplit(env.stripe_api_base).port
+    assert port is not None
+    with fake_stripe.running(fake, port=port):
+        yield fake
+
+
+@pytest.fixture
+def stripe(stripe_server: FakeStripe) -> Iterator[FakeStripe]:
+    """A new account; whatever was asked of it had a shape that Stripe accepts."""
+    stripe_server.reset()
+    yield stripe_server
+    assert stripe_server.faults == []

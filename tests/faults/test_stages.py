@@ -8,10 +8,9 @@ from collections import Counter
 import pytest
 
 from agents.models import Run, RunEvent
-from billing.models import UsageEvent
+from billing.models import Hold, UsageEvent
+from billing.services import holds
 from ideplatform.kit.db import run_db
-from providers.models import ProviderCall
-from providers.services import calls
 from tests.agents.builders import Desk, a_desk
 from tests.agents.clients import an_access_token
 from tests.fakes.simulator import SimulatorHandle
@@ -49,9 +48,9 @@ async def _killed_then_finished(web: Process, stage: str) -> Reader:
 
 def _swept_events() -> list[UsageEvent]:
     """The usage events once the leases of the dead calls have ended."""
-    ProviderCall.objects.exclude(state="settled").update(expires_at="2020-01-01T00:00Z")
-    calls.sweep()
-    assert not ProviderCall.objects.exclude(state="settled").exists()
+    Hold.objects.exclude(state="settled").update(expires_at="2020-01-01T00:00Z")
+    holds.sweep()
+    assert not Hold.objects.exclude(state="settled").exists()
     return list(UsageEvent.objects.all())
 
 

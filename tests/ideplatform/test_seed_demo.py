@@ -9,7 +9,8 @@ from typing import Any
 from django.core.management import call_command
 
 from accounts.models import Organization, OrganizationMembership, User
-from billing.models import PriceVersion
+from billing.models import LedgerAccount, PriceVersion
+from billing.services import verification
 from providers.models import ModelAlias, Provider
 from workspaces.models import FileNode, Workspace, WorkspaceMembership
 
@@ -41,6 +42,14 @@ def test_a_first_call_finds_prices_an_account_and_aliases(committed_db):
         "platform",
     )
     assert ModelAlias.objects.filter(name="default/code").exists()
+
+
+def test_the_team_has_credit_to_try_the_platform_with(committed_db):
+    seed()
+    team = Organization.objects.get(slug="demo-team")
+    purse = LedgerAccount.objects.get(customer=team.pk, kind="wallet_promo")
+    assert (purse.posted, purse.seq) == (105, 2)
+    assert verification.breaches() == []
 
 
 def test_seeding_again_changes_nothing(committed_db):

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from django.db.models.functions import Now
 
+from billing.models import Hold
 from billing.services import prices
-from providers.models import ModelAlias, Provider, ProviderCall, TokenRatio
+from providers.models import ModelAlias, Provider, TokenRatio
 from providers.services import aliases, catalogue, health
 from tests import databases
 from tests.fakes.simulator import SimulatorHandle
@@ -33,7 +34,7 @@ def paid_door(
     with django_db_blocker.unblock():
         Provider.objects.update(deleted_at=Now())
         ModelAlias.objects.exclude(name__in=aliases.DEFAULTS).delete()
-        ProviderCall.objects.all().delete()
+        Hold.objects.all().delete()
         TokenRatio.objects.all().delete()
         yield simulator
     health.forget()

@@ -10,7 +10,8 @@ import structlog
 from django.db import connections
 from django.db.models.functions import Now
 
-from billing.models import UsageEvent
+from billing.models import Hold, UsageEvent
+from billing.services import holds
 from billing.types import (
     Accuracy,
     BillingMode,
@@ -20,10 +21,8 @@ from billing.types import (
     TokenCount,
     UnitClass,
 )
-from ideplatform.kit import ids
 from providers.errors import CallRepeated
-from providers.models import ProviderCall
-from providers.services import calls, estimation, routing
+from providers.services import calls, estimation, quoting, routing
 from providers.services.calls import Progress
 from tests.providers.builders import a_call, a_provider, events_of
 
@@ -37,30 +36,37 @@ def _dispatched(prompt="one two three four five"):
     progress = Progress(
         request_id=call.request_id, attempt=1, input_bytes=estimation.input_bytes(call)
     )
-    calls.open_call(call=call, route=route, requested_model="sim-echo", progress=progress)
+    _open(call, route, progress)
     return call, progress
 
 
+def _open(call, route, progress):
+    meter = quoting.meter(call, route, input_bytes=progress.input_bytes)
+    calls.open_call(
+        call=call, route=route, requested_model="sim-echo", progress=progress, meter=meter
+    )
+
+
 def _expire():
-    ProviderCall.objects.update(expires_at=Now() - timedelta(seconds=1))
+    Hold.objects.update(expires_at=Now() - timedelta(seconds=1))
 
 
 def test_a_living_call_is_left_alone():
     call, _ = _dispatched()
-    assert calls.sweep() == 0
+    assert holds.sweep() == 0
     assert events_of(call) == []
 
 
 def test_a_dead_call_without_an_answer_is_settled_from_its_input():
     call, progress = _dispatched()
     _expire()
-    assert calls.sweep() == 1
+    assert holds.sweep() == 1
     (event,) = events_of(call)
     assert (event.accuracy, event.outcome) == (Accuracy.ESTIMATED, Outcome.CRASH_RECOVERED)
     assert (event.status, event.tokens_output) == (0, 0)
     assert event.tokens_input == round(progress.input_bytes * estimation.USUAL.input)
-    assert ProviderCall.objects.get().state == "settled"
-    assert calls.sweep() == 0
+    assert Hold.objects.get().state == "settled"
+    assert holds.sweep() == 0
     assert len(events_of(call)) == 1
 
 
@@ -72,7 +78,7 @@ def test_a_dead_call_is_settled_from_its_last_journal():
     progress.first_token_ms = 12
     calls.renew([progress])
     _expire()
-    calls.sweep()
+    holds.sweep()
     (event,) = events_of(call)
     assert event.quantities == {"input": 77, "output": 1_000}
     assert (event.status, event.first_token_ms) == (200, 12)
@@ -83,14 +89,14 @@ def test_a_renewal_moves_the_lease():
     _, progress = _dispatched()
     _expire()
     calls.renew([progress])
-    assert calls.sweep() == 0
+    assert holds.sweep() == 0
 
 
 def test_the_runner_that_comes_after_the_sweep_changes_nothing():
     call, _ = _dispatched()
-    row = ProviderCall.objects.get()
+    row = Hold.objects.get()
     _expire()
-    calls.sweep()
+    holds.sweep()
     assert calls.settle(_record(row)) is None
     (event,) = events_of(call)
     assert event.outcome == Outcome.CRASH_RECOVERED
@@ -99,16 +105,16 @@ def test_the_runner_that_comes_after_the_sweep_changes_nothing():
 def test_the_sweep_that_comes_after_the_runner_changes_nothing():
     call, _ = _dispatched()
     _expire()
-    settlement = calls.settle(_record(ProviderCall.objects.get()))
+    settlement = calls.settle(_record(Hold.objects.get()))
     assert settlement is not None
-    assert calls.sweep() == 0
+    assert holds.sweep() == 0
     (event,) = events_of(call)
     assert event.outcome == Outcome.OK
 
 
 def test_runner_and_sweeps_at_once_settle_once():
     call, _ = _dispatched()
-    row = ProviderCall.objects.get()
+    row = Hold.objects.get()
     _expire()
     begin = threading.Barrier(5)
     failures = []
@@ -122,7 +128,7 @@ def test_runner_and_sweeps_at_once_settle_once():
         finally:
             connections.close_all()
 
-    works = [calls.sweep] * 4 + [lambda: calls.settle(_record(row))]
+    works = [holds.sweep] * 4 + [lambda: calls.settle(_record(row))]
     threads = [threading.Thread(target=_race, args=(work,)) for work in works]
     for thread in threads:
         thread.start()
@@ -136,31 +142,31 @@ def test_one_attempt_is_dispatched_once():
     call, progress = _dispatched()
     (route,) = routing.plan(call)
     with pytest.raises(CallRepeated):
-        calls.open_call(call=call, route=route, requested_model="sim-echo", progress=progress)
-    assert ProviderCall.objects.count() == 1
+        _open(call, route, progress)
+    assert Hold.objects.count() == 1
 
 
 def test_old_settled_calls_are_forgotten_but_their_events_stay():
     call, _ = _dispatched()
-    calls.settle(_record(ProviderCall.objects.get()))
-    past = Now() - timedelta(days=8)
-    ProviderCall.objects.update(expires_at=past, settled_at=past)
-    calls.sweep()
-    assert ProviderCall.objects.count() == 0
+    calls.settle(_record(Hold.objects.get()))
+    past = Now() - timedelta(days=31)
+    Hold.objects.update(expires_at=past, ended_at=past)
+    holds.sweep()
+    assert Hold.objects.count() == 0
     assert len(events_of(call)) == 1
 
 
 def test_a_row_that_cannot_be_settled_holds_up_no_other():
     broken, _ = _dispatched()
-    ProviderCall.objects.update(organization_id=ids.new())
+    Hold.objects.update(last_usage={"input": -5})
     sound, _ = _dispatched()
     _expire()
     with structlog.testing.capture_logs() as logs:
-        assert calls.sweep() == 1
+        assert holds.sweep() == 1
     assert len(events_of(sound)) == 1
     assert events_of(broken) == []
-    assert "provider_call.recovery_failed" in {entry["event"] for entry in logs}
-    assert calls.sweep() == 0
+    assert "hold.recovery_failed" in {entry["event"] for entry in logs}
+    assert holds.sweep() == 0
 
 
 def test_what_models_show_is_learned_and_used():
@@ -178,11 +184,11 @@ def test_what_models_show_is_learned_and_used():
     assert estimation.ratios({key})[key] == ratio
 
 
-def _record(row: ProviderCall) -> ProviderCallRecord:
+def _record(row: Hold) -> ProviderCallRecord:
     return ProviderCallRecord(
         request_id=row.request_id,
         attempt=row.attempt,
-        organization_id=row.organization_id,
+        organization_id=row.customer_id,
         workspace_id=row.workspace_id,
         user_id=row.user_id,
         api_key_id=row.api_key_id,

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from billing.models import Hold
 from ideplatform.kit.db import run_db
 from ideplatform.kit.egress import AnswerBroken, AnswerTimeout, AnswerTooLarge, NotReachable
 from providers.errors import (
@@ -19,7 +20,6 @@ from providers.errors import (
     RateLimited,
     VendorBroken,
 )
-from providers.models import ProviderCall
 from providers.services import gateway
 from providers.services.access import Home
 from providers.types import ProviderScope
@@ -32,7 +32,7 @@ LONG = " ".join(f"word{n}" for n in range(40))
 
 async def _facts(call):
     events = await run_db(events_of, call)
-    states = await run_db(lambda: set(ProviderCall.objects.values_list("state", flat=True)))
+    states = await run_db(lambda: set(Hold.objects.values_list("state", flat=True)))
     assert states <= {"settled"}
     return [(e.attempt, e.status, str(e.outcome), str(e.accuracy)) for e in events]
 

@@ -15,13 +15,14 @@ import structlog
 from django.db.models.functions import Now
 
 from billing.errors import ModelUnpriced
+from billing.models import Hold
+from billing.services import holds
 from billing.types import Accuracy, Outcome
 from ideplatform.kit import egress, failpoints
 from ideplatform.kit.db import run_db
 from ideplatform.kit.failpoints import FailpointRaised
 from providers.errors import CallRepeated, ModelNotFound
-from providers.models import ProviderCall
-from providers.services import calls, gateway
+from providers.services import gateway
 from providers.types import (
     ImagePart,
     Message,
@@ -69,7 +70,7 @@ async def test_an_answer_streams_and_becomes_one_exactly_priced_event(paid_door,
     assert answer.usage.usage_event_id == event.pk
     assert (event.accuracy, event.outcome, event.status) == ("exact", "ok", 200)
     assert (row["request_id"], row["attempt"]) == (str(call.request_id), "1")
-    assert await run_db(lambda: ProviderCall.objects.get().state) == "settled"
+    assert await run_db(lambda: Hold.objects.get().state) == "settled"
 
 
 @pytest.mark.parametrize(("kind", "config"), DIALECTS)
@@ -245,7 +246,7 @@ async def test_a_cancelled_task_is_settled_all_the_same(paid_door):
     (event,) = await eventually_async(_settled)
     assert event.outcome == Outcome.CLIENT_CANCELLED
     assert event.accuracy == Accuracy.ESTIMATED
-    assert await run_db(lambda: ProviderCall.objects.get().state) == "settled"
+    assert await run_db(lambda: Hold.objects.get().state) == "settled"
 
 
 async def test_the_same_request_never_leaves_twice(paid_door):
@@ -266,7 +267,7 @@ async def test_an_unpriced_model_of_the_platform_is_refused_before_dispatch(paid
     assert isinstance(answer.error, ModelUnpriced)
     assert paid_door.requests() == []
     assert await run_db(events_of, call) == []
-    assert await run_db(ProviderCall.objects.count) == 0
+    assert await run_db(Hold.objects.count) == 0
 
 
 async def test_an_unknown_model_is_not_found(paid_door):
@@ -303,8 +304,8 @@ async def test_a_fault_before_the_settlement_is_left_to_the_sweep(paid_door):
         await told(gateway.stream(call))
     assert await run_db(events_of, call) == []
     past = Now() - timedelta(seconds=1)
-    await run_db(lambda: ProviderCall.objects.update(expires_at=past))
-    assert await run_db(calls.sweep) == 1
+    await run_db(lambda: Hold.objects.update(expires_at=past))
+    assert await run_db(holds.sweep) == 1
     (event,) = await run_db(events_of, call)
     assert event.outcome == Outcome.CRASH_RECOVERED
 

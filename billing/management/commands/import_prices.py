@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
+from django.db import connection, transaction
 
 from billing import price_files
 from billing.price_files import PriceList
@@ -54,6 +54,8 @@ class Command(BaseCommand):
 
     @transaction.atomic
     def _import(self, **options: object) -> None:
+        with connection.cursor() as cursor:  # thousands of prices may take longer than a request
+            cursor.execute("SET LOCAL transaction_timeout = 0")
         listed = _read(options["file"])
         if options["verbosity"]:
             self._show(price_versions.compare(listed))

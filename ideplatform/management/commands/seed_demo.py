@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from argparse import ArgumentParser
+from decimal import Decimal
 
 from django.core.management.base import BaseCommand
 from django.db import transaction
@@ -13,12 +14,15 @@ from accounts.models import User
 from accounts.services import members, organizations, registration
 from accounts.services.members import Person
 from accounts.types import Actor, OrganizationRole
+from billing.services import customers, ledger
+from billing.types import LotKind
 from ideplatform.management import preparation
 from workspaces.services import files, workspaces
 from workspaces.services import members as workspace_members
 from workspaces.services.workspaces import Changes
 from workspaces.types import Origin, WorkspaceRole
 
+DEMO_CREDIT_USD = Decimal(100)
 OWNER, EDITOR = "ada@demo.example", "grace@demo.example"
 FILES = {
     "README.md": (
@@ -61,6 +65,14 @@ def _team() -> list[dict[str, str]]:
         organization_id=team.pk,
         person=Person(user_id=grace.pk),
         role=OrganizationRole.MEMBER,
+    )
+    customers.ensure([team.pk])
+    ledger.credit(
+        customer_id=team.pk,
+        amount_usd=DEMO_CREDIT_USD,
+        kind=LotKind.PROMO,
+        key=f"demo:{team.pk}",
+        reason="Credit to try the platform with",
     )
     workspace = workspaces.create(
         actor=actor, organization_id=team.pk, changes=Changes(name="Demo project")

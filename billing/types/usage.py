@@ -1,4 +1,4 @@
-"""Values other apps may use: token counts, usage facts, settlements. No framework."""
+"""Token counts, usage facts, settlements."""
 
 from __future__ import annotations
 
@@ -201,7 +201,10 @@ class ProviderCallRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """What a call cost. `cost_usd` is the vendor's price, None when unpriced."""
+    """What a call cost. `cost_usd` is the vendor's price, None when unpriced.
+
+    `balance_usd` is what the customer's wallets hold after it, and no part of what happened.
+    """
 
     event_id: UUID
     request_id: UUID
@@ -210,6 +213,7 @@ class Settlement:
     billed_usd: Decimal
     tokens: TokenCount
     already_settled: bool
+    balance_usd: Decimal | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

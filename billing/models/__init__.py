@@ -1,0 +1,43 @@
+"""Tables of billing: the price book, usage, the ledger, holds, budgets and payments.
+
+The migrations add what columns cannot say: prices that never overlap in time, transactions that
+balance, facts that refuse UPDATE, DELETE and TRUNCATE, and `usage_events.commit_xid` (the writing
+transaction, for roll-ups).
+"""
+
+from billing.models.budgets import Budget, BudgetAlert, BudgetPeriod
+from billing.models.holds import Hold
+from billing.models.ledger import (
+    CreditLot,
+    Customer,
+    LedgerAccount,
+    LedgerEntry,
+    LedgerTxn,
+    LotUse,
+)
+from billing.models.payments import AutoRecharge, Clawback, StripeInbox, StripeOutbox, TopUp
+from billing.models.prices import ModelAlias, Price, PriceVersion
+from billing.models.usage import ProviderCard, UsageEvent
+
+__all__ = [
+    "AutoRecharge",
+    "Budget",
+    "BudgetAlert",
+    "BudgetPeriod",
+    "Clawback",
+    "CreditLot",
+    "Customer",
+    "Hold",
+    "LedgerAccount",
+    "LedgerEntry",
+    "LedgerTxn",
+    "LotUse",
+    "ModelAlias",
+    "Price",
+    "PriceVersion",
+    "ProviderCard",
+    "StripeInbox",
+    "StripeOutbox",
+    "TopUp",
+    "UsageEvent",
+]

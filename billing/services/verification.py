@@ -1,0 +1,204 @@
+"""The invariants of money, each a query that names every broken row.
+
+All are read in one REPEATABLE READ snapshot, so a platform in full use is judged as fairly as a
+still one. I5 is kept row by row: a hold remembers what its wallet could still give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from django.db import connection, transaction
+
+from ideplatform.observability import metrics
+
+_TIMEOUT_MS: Final = 600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invariant:
+    """`sql` selects a text for each row that breaks the rule."""
+
+    code: str
+    title: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breach:
+    code: str
+    title: str
+    row: str
+
+
+INVARIANTS: Final = (
+    Invariant(
+        code="I1",
+        title="every transaction has legs, and they sum to zero in each currency",
+        sql="""
+SELECT format('transaction %s (%s) is off by %s %s', t.id, t.idempotency_key,
+              coalesce(sum(e.amount), 0), coalesce(e.currency, 'USD: it has no legs'))
+FROM billing_ledger_txns t LEFT JOIN billing_ledger_entries e ON e.txn_id = t.id
+GROUP BY t.id, t.idempotency_key, e.currency HAVING coalesce(sum(e.amount), 1) <> 0
+""",
+    ),
+    Invariant(
+        code="I2",
+        title="a wallet's posted is the sum of its entries and its last balance, without gaps",
+        sql="""
+SELECT format('%s %s of customer %s: posted %s, entries %s, last balance %s, seq %s of %s entries',
+              a.kind, a.id, a.customer_id, a.posted, coalesce(s.total, 0), s.last, a.seq,
+              coalesce(s.legs, 0))
+FROM billing_ledger_accounts a LEFT JOIN (
+    SELECT e.account_id, sum(e.amount) AS total, count(*) AS legs, max(e.account_seq) AS top,
+        min(e.account_seq) AS bottom, count(e.account_seq) AS numbered,
+        (array_agg(e.balance_after ORDER BY e.account_seq DESC))[1] AS last
+    FROM billing_ledger_entries e GROUP BY e.account_id) AS s ON s.account_id = a.id
+WHERE a.customer_id IS NOT NULL AND (
+    a.posted <> coalesce(s.total, 0) OR a.posted <> coalesce(s.last, 0)
+    OR a.seq <> coalesce(s.legs, 0) OR a.seq <> coalesce(s.top, 0)
+    OR coalesce(s.bottom, 1) <> 1 OR coalesce(s.numbered, 0) <> coalesce(s.legs, 0))
+UNION ALL
+SELECT format('entry %s: balance %s does not follow from the one before', e.id, e.balance_after)
+FROM (SELECT id, balance_after, amount,
+             lag(balance_after, 1, 0::numeric) OVER (PARTITION BY account_id ORDER BY account_seq)
+                 AS before
+      FROM billing_ledger_entries WHERE account_seq IS NOT NULL) AS e
+WHERE e.balance_after <> e.before + e.amount
+""",
+    ),
+    Invariant(
+        code="I3",
+        title="what wallets and budget periods hold is what live holds reserve",
+        sql="""
+SELECT format('wallet %s of customer %s: held %s, live holds %s', a.id, a.customer_id, a.held,
+              coalesce(h.total, 0))
+FROM billing_ledger_accounts a LEFT JOIN (
+    SELECT customer_id, sum(amount) AS total FROM billing_holds
+    WHERE state IN ('pending', 'dispatched') GROUP BY customer_id
+) AS h ON h.customer_id = a.customer_id
+WHERE a.kind = 'wallet' AND a.held <> coalesce(h.total, 0)
+UNION ALL
+SELECT format('budget period %s of budget %s: held %s, live holds %s', p.id, p.budget_id, p.held,
+              coalesce(h.total, 0))
+FROM billing_budget_periods p LEFT JOIN (
+    SELECT one.id, sum(budget_amount) AS total
+    FROM billing_holds CROSS JOIN LATERAL unnest(budget_period_ids) AS one(id)
+    WHERE state IN ('pending', 'dispatched') GROUP BY one.id
+) AS h ON h.id = p.id
+WHERE p.held <> coalesce(h.total, 0)
+""",
+    ),
+    Invariant(
+        code="I4",
+        title="what a budget period has spent is what its calls cost",
+        sql="""
+SELECT format('budget period %s of budget %s: spent %s, its calls %s', p.id, p.budget_id, p.spent,
+              coalesce(u.total, 0))
+FROM billing_budget_periods p LEFT JOIN (
+    SELECT one.id, sum(CASE WHEN e.billing_mode = 'platform' THEN e.billed_cost
+                            ELSE coalesce(e.estimated_cost, 0) END) AS total
+    FROM usage_events e CROSS JOIN LATERAL unnest(e.budget_period_ids) AS one(id)
+    GROUP BY one.id
+) AS u ON u.id = p.id
+WHERE p.spent <> coalesce(u.total, 0)
+""",
+    ),
+    Invariant(
+        code="I5",
+        title="no hold was granted beyond what its wallet and limit could give",
+        sql="""
+SELECT format('hold %s of customer %s: granted %s with %s left', id, customer_id, amount,
+              coalesce(headroom::text, 'nothing known'))
+FROM billing_holds WHERE amount > 0 AND (headroom IS NULL OR headroom < 0)
+""",
+    ),
+    Invariant(
+        code="I6",
+        title="one event per request and attempt, and per provider's own request id",
+        sql="""
+SELECT format('request %s attempt %s has %s events', request_id, attempt, count(*))
+FROM usage_events GROUP BY request_id, attempt HAVING count(*) > 1
+UNION ALL
+SELECT format('request %s of provider %s has %s events', provider_request_id, provider_id, count(*))
+FROM usage_events WHERE provider_request_id <> ''
+GROUP BY provider_id, provider_request_id HAVING count(*) > 1
+""",
+    ),
+    Invariant(
+        code="I7",
+        title="a dispatched hold whose lease is long over, and each settled one, has one event",
+        sql="""
+SELECT format('hold %s (%s, request %s/%s) has no event', h.id, h.state, h.request_id, h.attempt)
+FROM billing_holds h
+WHERE (h.state = 'settled' OR (h.state = 'dispatched'
+        AND h.expires_at + greatest(h.expires_at - h.dispatched_at, interval '0') < now()))
+  AND NOT EXISTS (SELECT 1 FROM usage_events e
+                  WHERE e.request_id = h.request_id AND e.attempt = h.attempt)
+UNION ALL
+SELECT format('hold %s is %s and has an event', h.id, h.state)
+FROM billing_holds h JOIN usage_events e ON e.hold_id = h.id WHERE h.state <> 'settled'
+UNION ALL
+SELECT format('event %s cost %s and moved no money', e.id, e.estimated_cost)
+FROM usage_events e
+WHERE e.billing_mode = 'platform' AND e.estimated_cost > 0 AND e.txn_id IS NULL
+    AND EXISTS (SELECT 1 FROM billing_holds h WHERE h.id = e.hold_id)
+UNION ALL
+SELECT format('event %s was billed %s, its transaction moved %s', e.id, e.billed_cost, s.revenue)
+FROM usage_events e JOIN (
+    SELECT l.txn_id, coalesce(sum(l.amount) FILTER (WHERE a.kind = 'revenue_usage'), 0) AS revenue,
+        coalesce(sum(l.amount) FILTER (WHERE a.kind LIKE 'provider_payable:%'), 0) AS owed
+    FROM billing_ledger_entries l JOIN billing_ledger_accounts a ON a.id = l.account_id
+    GROUP BY l.txn_id) AS s ON s.txn_id = e.txn_id
+WHERE s.revenue <> e.billed_cost OR s.owed <> e.estimated_cost
+UNION ALL
+SELECT format('event %s was not counted by the platform and moved money', e.id)
+FROM usage_events e WHERE e.source = 'client' AND e.txn_id IS NOT NULL
+""",
+    ),
+    Invariant(
+        code="I8",
+        title="what remains of a wallet's lots is what it has, unless it owes",
+        sql="""
+SELECT format('%s %s of customer %s: posted %s, lots %s', a.kind, a.id, a.customer_id, a.posted,
+              coalesce(l.total, 0))
+FROM billing_ledger_accounts a LEFT JOIN (
+    SELECT account_id, sum(remaining) AS total FROM billing_credit_lots GROUP BY account_id
+) AS l ON l.account_id = a.id
+WHERE a.customer_id IS NOT NULL AND greatest(a.posted, 0) <> coalesce(l.total, 0)
+UNION ALL
+SELECT format('lot %s: %s of %s remain, %s was used', l.id, l.remaining, l.amount,
+              coalesce(u.total, 0))
+FROM billing_credit_lots l LEFT JOIN (
+    SELECT lot_id, sum(amount) AS total FROM billing_lot_uses GROUP BY lot_id
+) AS u ON u.lot_id = l.id
+WHERE l.amount - l.remaining <> coalesce(u.total, 0)
+""",
+    ),
+)
+
+
+def breaches() -> list[Breach]:
+    """Every row that breaks an invariant, in the order of the invariants."""
+    found = list(_found())
+    metrics.ledger_drift_rows.set(len(found))
+    return found
+
+
+def _found() -> Iterator[Breach]:
+    with transaction.atomic(), connection.cursor() as cursor:
+        if not _is_nested():
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            cursor.execute(f"SET LOCAL statement_timeout = {_TIMEOUT_MS}")
+            cursor.execute(f"SET LOCAL transaction_timeout = {_TIMEOUT_MS}")
+        for invariant in INVARIANTS:
+            cursor.execute(invariant.sql)
+            for (row,) in cursor.fetchall():
+                yield Breach(code=invariant.code, title=invariant.title, row=row)
+
+
+def _is_nested() -> bool:
+    """Whether a caller's transaction is around this one: its isolation cannot be changed."""
+    return len(connection.savepoint_ids) > 0

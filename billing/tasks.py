@@ -1,0 +1,51 @@
+"""Celery edge: one service call each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from celery import shared_task
+
+from billing.services import holds
+from billing.stripe import inbox, outbox, recharges
+from ideplatform.kit import accounting
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="ends holds whose process died and lots past their day; by age alone")
+def sweep_holds() -> None:
+    holds.sweep()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="applies an event that Stripe signed, or Stripe's own list brought")
+def apply_stripe_event(payload: Mapping[str, str]) -> None:
+    """On `stripe.received`."""
+    inbox.apply(payload["event_id"])
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="sends what was written by somebody who may; by its id alone")
+def send_stripe_message(payload: Mapping[str, str]) -> None:
+    """On `stripe.queued`."""
+    outbox.send_queued(UUID(payload["message_id"]))
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="goes on with messages and events that wait; by age alone")
+def resume_stripe() -> None:
+    outbox.send_due()
+    inbox.apply_due()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="asks Stripe for events that no webhook brought; for nobody in particular")
+def sweep_stripe() -> None:
+    inbox.sweep()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="buys what owners of low wallets have ordered; by balance alone")
+def recharge_low_wallets() -> None:
+    recharges.run()
