@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Awaitable
 from typing import Final
 from uuid import UUID
 
@@ -39,14 +40,14 @@ def begin(record: ProviderCallRecord, verdicts: list[Verdict]) -> asyncio.Task[S
     return task
 
 
-def withdraw(admission: asyncio.Future[object], hold_id: UUID) -> None:
+def withdraw(admission: Awaitable[object], hold_id: UUID) -> None:
     """Give back what was reserved for a call whose runner left before it could be sent."""
     task = asyncio.create_task(_withdraw(admission, hold_id), name="provider-call-withdrawal")
     _open.add(task)
     task.add_done_callback(_open.discard)
 
 
-async def _withdraw(admission: asyncio.Future[object], hold_id: UUID) -> None:
+async def _withdraw(admission: Awaitable[object], hold_id: UUID) -> None:
     try:
         await admission
     except PlatformError:
