@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.db.models import F
@@ -25,6 +25,9 @@ from billing.types import (
 from ideplatform.kit import ids
 from tests.billing.calls import PROVIDER, a_call, usd
 from tests.factories import an_organization
+
+# What builders tell is compared with tuples of whole dollars too: `(10, 0, usd("0.5"))`.
+Amount: TypeAlias = Decimal | int
 
 
 def a_customer(*, paid: str = "0", promo: str = "0", **columns: Any) -> Organization:
@@ -113,13 +116,13 @@ def promo(organization: Organization) -> LedgerAccount:
     return LedgerAccount.objects.get(customer=organization.pk, kind=AccountKind.WALLET_PROMO)
 
 
-def money_of(organization: Organization) -> tuple[Decimal, Decimal, Decimal]:
+def money_of(organization: Organization) -> tuple[Amount, Amount, Amount]:
     """Posted, promotional, held."""
     purse = wallet(organization)
     return purse.posted, promo(organization).posted, purse.held
 
 
-def period_of(budget: Budget) -> tuple[Decimal, Decimal]:
+def period_of(budget: Budget) -> tuple[Amount, Amount]:
     """Spent and held of its only period."""
     period = BudgetPeriod.objects.get(budget=budget)
     return period.spent, period.held

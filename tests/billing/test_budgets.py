@@ -129,6 +129,7 @@ def test_a_full_budget_refuses_with_the_contract(team):
     with pytest.raises(errors.BudgetExceeded) as refused:
         holds.reserve(a_reservation(team, "0.001"))
     end = BudgetPeriod.objects.get(budget=budget).ends_at
+    assert end is not None
     assert refused.value.extra == {
         "limit_source": "budget",
         "limit_id": str(budget.pk),

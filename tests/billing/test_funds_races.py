@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from django.db import connections
 from billing.errors import InFlightExhausted, InsufficientCredits
 from billing.models import BudgetPeriod, Customer, Hold, LedgerTxn
 from billing.services import holds, usage, verification
-from billing.types import Held
+from billing.types import Held, Reservation, Settlement
 from ideplatform.kit import ids
 from ideplatform.kit.errors import PlatformError
 from tests.billing.calls import SIMULATOR, publish, tokens, usd
@@ -59,6 +60,10 @@ def reserving(organization, amount="1", **facts):
     return lambda: holds.reserve(call)
 
 
+def settle(call: Reservation) -> Settlement:
+    return usage.settle(the_call(call))
+
+
 def test_money_for_ten_lets_ten_of_sixty_four_through():
     team = a_customer(paid="10")
     answers = at_once([reserving(team) for _ in range(64)])
@@ -70,11 +75,11 @@ def test_money_for_ten_lets_ten_of_sixty_four_through():
 def test_when_the_ten_are_settled_the_next_hear_that_the_money_is_gone():
     team = a_customer(paid="0.014")
     calls = [a_reservation(team, "0.0014") for _ in range(64)]
-    at_once([lambda call=call: holds.reserve(call) for call in calls])
+    at_once([partial(holds.reserve, call) for call in calls])
     admitted = set(Hold.objects.values_list("request_id", flat=True))
     ending = [the_call(call) for call in calls if call.request_id in admitted]
     assert len(ending) == 10
-    at_once([lambda record=record: usage.settle(record) for record in ending * 3])
+    at_once([partial(usage.settle, record) for record in ending * 3])
     assert money_of(team) == (0, 0, 0)
     answers = at_once([reserving(team, "0.0014") for _ in range(8)])
     assert {type(answer) for answer in answers} == {InsufficientCredits}
@@ -100,7 +105,7 @@ def test_five_nested_budgets_in_random_order_let_exactly_ten_through():
         batch = [a_reservation(team, "1", **facts) for _ in range(4)]
         chance.shuffle(batch)
         batches.append(batch)
-    answers = at_once([lambda batch=batch: holds.reserve_many(batch) for batch in batches])
+    answers = at_once([partial(holds.reserve_many, batch) for batch in batches])
     outcome = Counter(type(one) for batch in answers for one in batch)
     assert outcome == {Held: 10, InFlightExhausted: 118}
     assert set(BudgetPeriod.objects.values_list("held", flat=True)) == {Decimal(10)}
@@ -149,7 +154,7 @@ def test_one_request_that_comes_often_is_held_and_settled_once():
     answers = at_once([lambda: holds.reserve(call) for _ in range(24)])
     assert sorted(answer.is_replay for answer in answers) == [False] + [True] * 23
     assert len({answer.hold_id for answer in answers}) == 1
-    settled = at_once([lambda: usage.settle(the_call(call)) for _ in range(24)])
+    settled = at_once([partial(settle, call) for _ in range(24)])
     assert sorted(answer.already_settled for answer in settled) == [False] + [True] * 23
     assert money_of(team) == (usd("9.9986"), 0, 0)
 
@@ -162,8 +167,8 @@ def test_a_settlement_a_void_and_a_sweep_of_one_call_end_it_once():
     works: list[Callable[[], Any]] = [holds.sweep] * 4
     for call in calls:
         works += [
-            lambda call=call: holds.void_many([call.hold_id]),
-            lambda call=call: usage.settle(the_call(call)),
+            partial(holds.void_many, [call.hold_id]),
+            partial(settle, call),
         ]
     random.Random(3).shuffle(works)
     at_once(works)
@@ -176,7 +181,7 @@ def test_tiny_calls_are_exact_to_the_last_decimal():
     calls = [a_reservation(team, "0.000001") for _ in range(200)]
     holds.reserve_many(calls)
     records = [the_call(call, tokens=tokens(cache_read=1)) for call in calls]
-    at_once([lambda part=part: usage.settle_many(part) for part in (records[:99], records[99:])])
+    at_once([partial(usage.settle_many, part) for part in (records[:99], records[99:])])
     assert money_of(team) == (1 - 200 * usd("0.0000001"), 0, 0)
 
 

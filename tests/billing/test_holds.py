@@ -45,6 +45,7 @@ def test_a_call_reserves_its_quote():
     assert money_of(team) == (10, 0, 4)
     hold = Hold.objects.get(pk=held.hold_id)
     assert (hold.amount, hold.headroom, hold.dispatched_at) == (4, 6, held.dispatched_at)
+    assert held.dispatched_at is not None
     assert (hold.expires_at - held.dispatched_at).total_seconds() == 60
 
 
@@ -290,6 +291,7 @@ def test_a_pending_call_leaves_only_once_it_is_marked():
     assert holds.dispatch_many([held.hold_id], lease_s=30) == 0
     hold = Hold.objects.get()
     assert hold.state == "dispatched"
+    assert hold.dispatched_at is not None
     assert (hold.expires_at - hold.dispatched_at).total_seconds() == pytest.approx(30, abs=0.1)
 
 

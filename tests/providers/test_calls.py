@@ -185,6 +185,7 @@ def test_what_models_show_is_learned_and_used():
 
 
 def _record(row: Hold) -> ProviderCallRecord:
+    assert row.dispatched_at is not None
     return ProviderCallRecord(
         request_id=row.request_id,
         attempt=row.attempt,

@@ -23,8 +23,8 @@ from ideplatform.kit.db import run_db
 from ideplatform.kit.failpoints import FailpointRaised
 from providers.models import ProviderHealth
 from providers.services import gateway, health, settling
-from providers.types import Call, StopReason, Text
-from tests.billing.funds import a_budget, money_of
+from providers.types import Call, EmbedCall, StopReason, Text
+from tests.billing.funds import Amount, a_budget, money_of
 from tests.providers.builders import (
     a_call,
     a_context,
@@ -47,11 +47,11 @@ async def door(paid_door):
     assert await run_db(verification.breaches) == []
 
 
-def _payer(call: Call) -> Organization:
+def _payer(call: Call | EmbedCall) -> Organization:
     return Organization.objects.get(pk=call.context.organization_id)
 
 
-def _limit_wallet(call: Call, amount: str) -> None:
+def _limit_wallet(call: Call | EmbedCall, amount: str) -> None:
     """Leave the payer exactly `amount`, of the welcome credit of 5 USD."""
     organization = _payer(call)
     customers.ensure([organization.pk])
@@ -64,7 +64,7 @@ def _limit_wallet(call: Call, amount: str) -> None:
     )
 
 
-async def _purse(call: Call) -> tuple[Decimal, Decimal]:
+async def _purse(call: Call | EmbedCall) -> tuple[Amount, Amount]:
     """What is posted in all, and held."""
     paid, promo, held = await run_db(lambda: money_of(_payer(call)))
     return paid + promo, held
@@ -95,7 +95,9 @@ async def test_the_exact_cost_moves_between_the_exact_accounts(door):
     (event,) = await run_db(events_of, call)
     cost = event.tokens_input * INPUT + event.tokens_output * OUTPUT
     assert (event.billed_cost, answer.usage.cost_usd) == (cost, f"{cost:.12f}")
-    txn = await run_db(lambda: LedgerTxn.objects.get(pk=event.txn_id))
+    txn_id = event.txn_id
+    assert txn_id is not None
+    txn = await run_db(lambda: LedgerTxn.objects.get(pk=txn_id))
     legs = await run_db(lambda: dict(txn.entries.values_list("account__kind", "amount")))
     assert legs == {
         "wallet_promo": -cost,
