@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -27,8 +28,8 @@ def card(team, stripe):
     deliver(stripe)
 
 
-def configure(team, **changes) -> AutoRecharge:
-    asked = {
+def configure(team, **changes: Any) -> AutoRecharge:
+    asked: dict[str, Any] = {
         "is_enabled": True,
         "threshold_usd": usd("10"),
         "amount_usd": usd("20"),
