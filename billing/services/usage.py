@@ -6,12 +6,13 @@ import hashlib
 import random
 import time
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 import structlog
 from django.db import OperationalError, connection, transaction
+from django.db.models import Field
 
 from billing import pricing
 from billing.errors import RequestReused
@@ -225,20 +226,51 @@ def _insert(events: Sequence[UsageEvent]) -> dict[tuple[UUID, int], UsageEvent]:
     In one order, so that two batches wait for each other instead of deadlocking.
     """
     ordered = sorted(events, key=_key)
-    UsageEvent.objects.bulk_create(ordered, ignore_conflicts=True)
-    stored = _stored(ordered)
-    repeated = [event for event in ordered if _key(event) not in stored]
+    stored = _written(ordered)
+    missing = [event for event in ordered if _key(event) not in stored]
+    stored |= _stored(missing)
+    repeated = [event for event in missing if _key(event) not in stored]
     if repeated:
-        _insert_without_provider_request(repeated)
-        stored |= _stored(repeated)
+        _name_no_request(repeated)
+        stored |= _written(repeated)
+        stored |= _stored([event for event in repeated if _key(event) not in stored])
     return stored
 
 
-def _insert_without_provider_request(events: Sequence[UsageEvent]) -> None:
+def _written(events: Sequence[UsageEvent]) -> dict[tuple[UUID, int], UsageEvent]:
+    """Insert by one statement and one parameter; the events that were new, by key.
+
+    `bulk_create` renders and parses a placeholder per value: three quarters of the time.
+    """
+    rows = [{field.column: _in_json(field, event) for field in _COLUMNS} for event in events]
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, [msgspec.json.encode(rows).decode()])
+        fresh = {row[0] for row in cursor.fetchall()}
+    return {_key(event): event for event in events if event.pk in fresh}
+
+
+_COLUMNS: Final = [
+    field
+    for field in UsageEvent._meta.concrete_fields  # noqa: SLF001  (Django's public Meta API)
+    if field.name != "created_at"  # the database's
+]
+_NAMES: Final = ", ".join(f'"{field.column}"' for field in _COLUMNS)
+_INSERT: Final = f"""
+INSERT INTO usage_events ({_NAMES})
+SELECT {_NAMES} FROM json_populate_recordset(NULL::usage_events, %s::json)
+ON CONFLICT DO NOTHING RETURNING id
+"""  # noqa: S608  (the names of our own columns)
+
+
+def _in_json(field: Field[Any, Any], event: UsageEvent) -> object:
+    value = getattr(event, field.attname)
+    return "\\x" + value.hex() if isinstance(value, bytes) else value
+
+
+def _name_no_request(events: Sequence[UsageEvent]) -> None:
     """Some servers give every answer one id; the call is a fact all the same."""
     for event in events:
         event.provider_request_id = ""
-    UsageEvent.objects.bulk_create(events, ignore_conflicts=True)
     log.warning(
         "provider_request_id.repeated",
         provider_ids=sorted({str(event.provider_id) for event in events}),
