@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from agents.consumers import AgentStream
 from django.urls import path
+
+from agents.consumers import AgentStream
 
 routes = [path("api/v1/ws/agents", AgentStream.as_asgi())]
