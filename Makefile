@@ -23,7 +23,7 @@ CHECKER_ENV := ENVIRONMENT=test METRICS_PORT=0 LOG_LEVEL=error \
 	VAULT_MASTER_KEYS=1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= \
 	DATABASE_URL=postgres://checker@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: help run sync test quick full faults-quick bench lint format-check types imports migrations \
+.PHONY: help run sync test quick full faults-quick browser bench lint format-check types imports migrations \
 	docs docs-check lock lock-check
 
 help:  ## this list
@@ -46,6 +46,9 @@ full: test  ## the suite, then every fault and every full scale
 
 faults-quick: sync  ## the seeded share of the fault tests
 	$(RUN_TESTS) -m "faults and not scale" $(ARGS)
+
+browser: sync  ## the pages in a real Chromium (on PATH, or Playwright's own)
+	$(RUN_TESTS) -m browser $(ARGS)
 
 bench: sync  ## every benchmark against a floor of the same run; fails on a missed target
 	$(PY) -m bench $(ARGS)

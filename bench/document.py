@@ -45,7 +45,7 @@ def _result(values: dict[str, Any]) -> Result:
 
 
 def _row(result: Result) -> str:
-    sign = "+" if result.bound == "at most, added" else ""
+    sign = "+" if result.bound == "at most, added" and result.ratio >= 0 else ""
     cells = (
         result.name,
         result.unit,

@@ -64,10 +64,14 @@ class Result:
     rounds: int
     bound: Bound
     target: float | None
+    is_void: bool = False
+    """The machine was too busy to judge; that is no pass."""
 
     @property
     def is_met(self) -> bool:
         """Whether the median keeps the target; a line without one is information."""
+        if self.is_void:
+            return False
         if self.target is None:
             return True
         keeps = operator.ge if self.bound == "at least" else operator.le
@@ -77,6 +81,8 @@ class Result:
     def verdict(self) -> str:
         if self.target is None:
             return "info"
+        if self.is_void:
+            return "VOID"
         return "ok" if self.is_met else "MISSED"
 
 
@@ -87,6 +93,7 @@ def compared(
     unit: str,
     bound: Bound = "",
     target: float | None = None,
+    is_void: bool = False,
 ) -> Result:
     """The line of some rounds. Raises ValueError without rounds."""
     ratios = [_ratio(pair, bound) for pair in pairs]
@@ -103,6 +110,7 @@ def compared(
         rounds=len(pairs),
         bound=bound,
         target=target,
+        is_void=is_void,
     )
 
 
@@ -205,9 +213,10 @@ class Report:
         unit: str,
         bound: Bound = "",
         target: float | None = None,
+        is_void: bool = False,
     ) -> Result:
         """Judge and print one line."""
-        result = compared(name, pairs, unit=unit, bound=bound, target=target)
+        result = compared(name, pairs, unit=unit, bound=bound, target=target, is_void=is_void)
         self.results.append(result)
         print(line(result), flush=True)
         return result
@@ -236,7 +245,7 @@ _HEAD = (
 
 def line(result: Result) -> str:
     """One printed line; `rounds` shows the lowest and the highest ratio of a round."""
-    sign = "+" if result.bound == "at most, added" else ""
+    sign = "+" if result.bound == "at most, added" and result.ratio >= 0 else ""
     spread = f"{shown(result.lowest)}..{shown(result.highest)}"
     return (
         f"{result.name:<{_WIDTH}} {shown(result.floor):>11} {shown(result.ours):>11}"
@@ -265,7 +274,7 @@ def machine() -> dict[str, object]:
     return {
         "system": platform.platform(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load": [round(value, 2) for value in os.getloadavg()],
     }

@@ -17,6 +17,8 @@ STARTS_AT_ONCE = 20
 
 class _Frame(msgspec.Struct):
     type: str
+    seq: int = 0
+    to_seq: int = 0
     content: str = ""
     error: str = ""
 
@@ -32,9 +34,10 @@ class Reader:
         self._workspace_id = workspace_id
         self._spoken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._next = 1
+        self._seqs: list[tuple[int, int]] = []
         self.lags: list[tuple[int, int]] = []
         """Each token's departure and its lag, in nanoseconds of the monotonic clock."""
+        self.rewinds = 0
 
     def start(self, http: aiohttp.ClientSession, url: str) -> None:
         self._task = asyncio.create_task(self._read(http, url))
@@ -78,17 +81,30 @@ class Reader:
         """Note a frame's tokens; whether it is the last frame."""
         now = time.monotonic_ns()
         frame = _decode(text)
-        if frame.type == "delta":
-            for token in frame.content.split():
-                number, _, departed_at = token.partition(":")
-                if int(number) != self._next:
-                    raise AssertionError(f"token {number} came instead of {self._next}")
-                self._next += 1
-                self.lags.append((int(departed_at), now - int(departed_at)))
-            self._spoken.set()
-        elif frame.type in {"error", "attempt"}:
-            raise AssertionError(f"the run was not carried through: {frame.type} {frame.error}")
+        match frame.type:
+            case "delta":
+                self._count(frame, now)
+            case "rewind":
+                self._forget(frame.to_seq)
+            case "error" | "attempt":
+                raise AssertionError(f"the run was not carried through: {text}")
         return frame.type == "complete"
+
+    def _count(self, frame: _Frame, now: int) -> None:
+        for token in frame.content.split():
+            number, _, departed_at = token.partition(":")
+            if int(number) != len(self.lags) + 1:
+                raise AssertionError(f"token {number} came after {len(self.lags)}")
+            self.lags.append((int(departed_at), now - int(departed_at)))
+        self._seqs.append((frame.seq, len(self.lags)))
+        self._spoken.set()
+
+    def _forget(self, to_seq: int) -> None:
+        """The journal says that what came after an event did not survive."""
+        self.rewinds += 1
+        while self._seqs and self._seqs[-1][0] > to_seq:
+            self._seqs.pop()
+        del self.lags[self._seqs[-1][1] if self._seqs else 0 :]
 
 
 async def open_all(readers: Sequence[Reader], url: str, http: aiohttp.ClientSession) -> None:

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.db import connection
-from rest_framework_simplejwt.tokens import AccessToken
 
 import bench.environment  # noqa: F401 - stores, and Django set up
 from accounts.models import User
@@ -85,6 +84,8 @@ def _furnished(people: list[Person]) -> None:
 
 
 def _stock_token(person: Person) -> str:
+    from rest_framework_simplejwt.tokens import AccessToken  # needs the settings at once
+
     return str(AccessToken.for_user(User.objects.get(pk=person.user_id)))
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from statistics import quantiles
+from statistics import median, quantiles
 
 import aiohttp
 import redis
@@ -32,6 +32,9 @@ from providers.models import Provider
 
 TOKENS_PER_S = 4_000
 """Of all runs together, whatever their number: what differs is how thinly it is spread."""
+
+QUIET_P50_MS = 25
+"""Where the floor itself lags more, something else takes the cores: no added lag can be told."""
 
 SETTLE_S = 1.0
 PACED_S = 6.0
@@ -76,6 +79,7 @@ class Measured:
     p50_ms: float
     p99_ms: float
     tokens_per_s: float
+    rewinds: float
 
 
 @contextmanager
@@ -159,6 +163,7 @@ class _Round:
             p50_ms=cuts[49] / 1e6,
             p99_ms=cuts[98] / 1e6,
             tokens_per_s=tokens_per_s,
+            rewinds=sum(reader.rewinds for reader in opened),
         )
 
     async def _rush(self, opened: list[Reader]) -> float:
@@ -182,16 +187,22 @@ def _measured(runner: str, runs: int, far_end: str, people: list[Person]) -> Mea
 def _report(report: Report, runs: int, found: list[tuple[Measured, Measured]]) -> None:
     target = TARGETS[runs]
 
+    is_busy = median(floor.p50_ms for floor, _ in found) > QUIET_P50_MS
+
     def add(name: str, unit: str, field: str, bound: Bound, limit: float | None) -> None:
+        is_void = is_busy and bound == "at most, added" and limit is not None
         pairs: list[Pair] = [(getattr(floor, field), getattr(ours, field)) for floor, ours in found]
         shown: Bound = bound if limit is not None or bound == "at most, added" else ""
-        report.add(f"{runs} runs: {name}", pairs, unit=unit, bound=shown, target=limit)
+        report.add(
+            f"{runs} runs: {name}", pairs, unit=unit, bound=shown, target=limit, is_void=is_void
+        )
 
     add("memory a run", "KiB", "memory_kb", "at most", MEMORY_TARGET)
     add("token lag p50", "ms", "p50_ms", "at most, added", target.p50_ms)
     add("token lag p99", "ms", "p99_ms", "at most, added", target.p99_ms)
     add("CPU a token", "us", "cpu_us", "at most", target.cpu)
     add("CPU a token, of the stores", "us", "store_us", "at most", None)
+    add("streams taken back", "a round", "rewinds", "at most, added", None)
     add("capacity", "tokens/s", "tokens_per_s", "at least", target.capacity)
 
 

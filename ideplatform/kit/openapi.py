@@ -218,9 +218,10 @@ class DescribedSchema(AutoSchema):
         yield errors.MalformedRequest
         if not self._is_public:
             yield from (errors.Unauthenticated, errors.Forbidden)
-        if "{" in self.path:
+        takes_input = bool(operation.body or operation.query)
+        if "{" in self.path or (takes_input and not self._is_public):  # ids may be anywhere
             yield errors.NotFound
-        if operation.body or operation.query:
+        if takes_input:
             yield errors.InvalidInput
         if operation.body:
             yield from (ForbiddenText, TooDeep, MalformedJson, errors.UnsupportedMedia)

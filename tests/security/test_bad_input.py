@@ -120,3 +120,13 @@ def test_a_content_type_of_another_charset_is_no_fault_of_ours(one: Documented):
 def test_raw_bodies_are_taken_or_refused(one: Documented, body: bytes):
     base = operations.stage().request(one)
     assert attacks.faults_of_any(attacks.attempt(base.with_(body=body))) == []
+
+
+@pytest.mark.parametrize("content", ["\x1a\x9e", "a", "a===", "é", "YQ==YQ==", "Y Q = ="])
+def test_content_that_is_no_base64_is_refused_with_a_pointer(content: str):
+    stage = operations.stage()
+    (one,) = (found for found in READING if found.id == "write_file")
+    body = {"content": content, "encoding": "base64"}
+    with attacks.nothing_changes():
+        answer = attacks.attempt(stage.request(one).with_json(body))
+    assert attacks.faults_of_refusal(answer, pointer="/content") == []

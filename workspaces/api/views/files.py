@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from uuid import UUID
 
 from django.http import HttpResponse, HttpResponseBase
@@ -127,7 +126,7 @@ def _sent(request: Request) -> bytes:
             content = base64.b64decode(form["content"], validate=True)
         else:
             content = form["content"].encode()
-    except (binascii.Error, UnicodeError):
+    except ValueError:  # of base64 and of UTF-8 alike
         raise wrong("/content", f"this is not {form['encoding']}") from None
     if len(content) > JSON_FILE_BYTES:
         raise TooLarge(f"over {JSON_FILE_BYTES} bytes a file is sent as {bodies.OCTETS}")
