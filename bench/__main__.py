@@ -13,7 +13,7 @@ import sys
 from bench import document
 from bench.harness import ROOT
 
-NAMES = ("egress", "ingest", "rest", "startup", "streaming")
+NAMES = ("egress", "ingest", "money", "rest", "startup", "streaming")
 
 
 def main() -> None:

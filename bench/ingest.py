@@ -1,7 +1,8 @@
 """What settling provider calls in batches costs, against one bare ORM `create()` per call.
 
 The floor writes only the row, already priced. Ours prices each call from the book, refuses
-repetitions, looks after purged users and workspaces, and publishes a fact per call. Neither pays
+repetitions, looks after purged users and workspaces, and publishes a fact per call. The calls are
+of customers' own keys: what money adds is the benchmark `money`. Neither pays
 for fsync, which would slow the floor more: it commits each row.
 """
 
@@ -17,7 +18,7 @@ from bench.ground import Person
 from bench.harness import Report, turns
 from billing.models import UsageEvent
 from billing.services import usage
-from billing.types import ProviderCallRecord, Settlement
+from billing.types import BillingMode, ProviderCallRecord, Settlement
 from ideplatform.kit import ids
 from tests.billing.calls import a_call
 
@@ -33,6 +34,7 @@ def _calls(person: Person, count: int) -> list[ProviderCallRecord]:
             workspace_id=person.workspace_id,
             user_id=person.user_id,
             run_id=ids.new(),
+            billing_mode=BillingMode.BYOK,
         )
         for _ in range(count)
     ]

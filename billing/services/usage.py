@@ -33,6 +33,7 @@ from billing.types import (
 )
 from ideplatform.kit import ids, money
 from ideplatform.kit.errors import PlatformError
+from ideplatform.kit.failpoints import hit
 from ideplatform.observability import metrics
 from ideplatform.outbox import facts
 
@@ -83,6 +84,7 @@ def _settle(records: Sequence[ProviderCallRecord], source: Source) -> list[Answe
     told = next(iter(stored.values())).alerts
     facts.publish_many(ALERTS, [(str(alert["alert_id"]), alert) for alert in told])
     transaction.on_commit(lambda: _count(new, stored))
+    hit("in_settlement")
     return _answers(events, stored)
 
 

@@ -163,6 +163,7 @@ class Attempt(Generic[C]):
         try:
             key, self._dispatched_at = await asyncio.shield(admission)
             self._started = time.monotonic()
+            await ahit("reserved")
             is_admitted = True
         except asyncio.CancelledError:
             settling.withdraw(admission, self.progress.hold_id)

@@ -87,7 +87,10 @@ async def _check_metering(platform: Platform) -> None:
     """One usage event per dispatched call, and the provider's own ledger agrees."""
     eventually(
         lambda: (
-            platform.rows("SELECT count(*) FROM provider_calls WHERE state <> 'settled'") == [(0,)]
+            platform.rows(
+                "SELECT count(*) FROM billing_holds WHERE state IN ('pending', 'dispatched')"
+            )
+            == [(0,)]
         ),
         within_s=90,
     )
@@ -109,7 +112,9 @@ async def _check_metering(platform: Platform) -> None:
 
 
 async def _survives(tmp_path: Path, *, seed: int, kills: int, streams: int) -> None:
-    with running_platform(tmp_path, "--web", "2", "--agents", "2") as platform:
+    with running_platform(
+        tmp_path, "--web", "2", "--agents", "2", BILLING_MIN_LEASE_S="30"
+    ) as platform:
         readers = await _storm(platform, seed=seed, kills=kills, streams=streams)
         _check_streams(platform, readers)
         await _check_metering(platform)

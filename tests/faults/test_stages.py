@@ -9,7 +9,7 @@ import pytest
 
 from agents.models import Run, RunEvent
 from billing.models import Hold, UsageEvent
-from billing.services import holds
+from billing.services import holds, verification
 from ideplatform.kit.db import run_db
 from tests.agents.builders import Desk, a_desk
 from tests.agents.clients import an_access_token
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
 TOKENS = 60
 PROMPT = f"[[sim:tokens={TOKENS} delay=20]] tell a story"
 QUICK = {"RUN_LEASE_S": "2", "RUN_HEARTBEAT_S": "0.5", "RUN_REAP_S": "0.3"}
-ASKED_ONCE = {"dequeued", "called"}
+ASKED_ONCE = {"dequeued", "reserved", "called"}
 """Killed later, the vendor is asked again: the end of the stream never reached the journal."""
 
 
@@ -72,7 +72,9 @@ async def test_a_run_survives_its_worker(paid_door, stage):
 
 
 @pytest.mark.scale
-@pytest.mark.parametrize("stage", ["dequeued", "called", "first_token", "after_settle"])
+@pytest.mark.parametrize(
+    "stage", ["dequeued", "reserved", "called", "first_token", "in_settlement", "after_settle"]
+)
 async def test_a_run_survives_its_worker_at_every_other_stage(paid_door, stage):
     await _survives(paid_door, stage)
 
@@ -90,3 +92,4 @@ async def _survives(simulator: SimulatorHandle, stage: str) -> None:
     assert await run_db(lambda: Run.objects.get().state) == "completed"
     _check_metering(await run_db(_swept_events), simulator)
     assert len(simulator.ledger()) == (1 if stage in ASKED_ONCE else 2)
+    assert await run_db(verification.breaches) == []

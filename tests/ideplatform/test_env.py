@@ -106,6 +106,7 @@ def test_a_file_of_master_keys_that_others_may_write_stops_the_start(tmp_path):
         ("FAILPOINT", "called:kill"),
         ("SIMULATED_PROVIDER_URL", "http://127.0.0.1:9"),
         ("CLOCK_OFFSET_S", "7200"),
+        ("STRIPE_API_BASE", "http://127.0.0.1:9"),
     ],
 )
 def test_production_refuses_what_only_tests_need(name, value):
@@ -121,3 +122,29 @@ def test_a_weak_secret_stops_the_start(weak):
     assert done.returncode != 0
     assert "SECRET_KEY" in done.stderr
     assert weak not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "blamed"),
+    [
+        ({"STRIPE_SECRET_KEY": "sk_test_hidden"}, "STRIPE_WEBHOOK_SECRETS"),
+        ({"STRIPE_WEBHOOK_SECRETS": "whsec_hidden"}, "STRIPE_SECRET_KEY"),
+        (
+            {"STRIPE_SECRET_KEY": "rk_live_hidden", "STRIPE_WEBHOOK_SECRETS": "whsec_hidden"},
+            "STRIPE_LIVEMODE",
+        ),
+        (
+            {
+                "STRIPE_SECRET_KEY": "sk_test_hidden",
+                "STRIPE_WEBHOOK_SECRETS": "whsec_hidden",
+                "STRIPE_LIVEMODE": "true",
+            },
+            "STRIPE_LIVEMODE",
+        ),
+    ],
+)
+def test_stripe_is_configured_as_a_whole_and_in_one_mode(changes, blamed):
+    done = start(**changes)
+    assert done.returncode != 0
+    assert blamed in done.stderr
+    assert "hidden" not in done.stderr

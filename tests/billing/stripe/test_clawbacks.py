@@ -47,13 +47,24 @@ def test_a_refund_takes_its_part_back(team, stripe, paid):
     assert _parked(team) == (CustomerStatus.ACTIVE, "")
 
 
-def test_a_refund_burns_the_lot_of_its_own_top_up(team, stripe, paid):
-    _, payment = paid
-    give(team.organization, usd("10"))
+def test_a_refund_burns_the_lot_of_its_own_top_up(team, stripe):
+    give(team.organization, usd("10"))  # older, so usage would burn it first
+    _, payment = team.buy("25")
     stripe.refund(payment, 2_000)
     deliver(stripe)
-    left = CreditLot.objects.order_by("created_at", "pk").values_list("amount", "remaining")
-    assert list(left) == [(25, 5), (10, 10)]
+    assert sorted(CreditLot.objects.values_list("amount", "remaining")) == [(10, 10), (25, 5)]
+
+
+def test_what_was_taken_back_is_posted_oldest_first(team, stripe, paid):
+    _, payment = paid
+    made = [stripe.refund(payment, 100 * number)["id"] for number in (1, 2, 3)]
+    for age, refund_id in enumerate(made):
+        stripe.objects["refund"][refund_id]["created"] -= age
+    deliver(stripe)
+    posted = LedgerTxn.objects.filter(kind="refund").order_by("pk")
+    assert list(posted.values_list("idempotency_key", flat=True)) == [
+        f"refund:{refund_id}" for refund_id in reversed(made)
+    ]
 
 
 def test_a_refund_that_failed_is_undone(team, stripe, paid):
