@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
@@ -125,10 +126,25 @@ def _frames() -> str:
         "envelope": msgspec.json.schema(frames.Envelope)["$defs"]["Envelope"],
         "$defs": parts,
     }
-    return msgspec.json.format(msgspec.json.encode(body, order="sorted"), indent=2).decode() + "\n"
+    return (
+        msgspec.json.format(msgspec.json.encode(_tidy(body), order="sorted"), indent=2).decode()
+        + "\n"
+    )
+
+
+def _tidy(value: object) -> object:
+    """The same schema with descriptions that no version of Python indents differently."""
+    if isinstance(value, dict):
+        return {
+            key: inspect.cleandoc(part)
+            if key == "description" and isinstance(part, str)
+            else _tidy(part)
+            for key, part in value.items()
+        }
+    return [_tidy(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _api() -> str:
     renderer = OpenApiYamlRenderer()
-    rendered: bytes = renderer.render(openapi.document(), renderer_context={})  # type: ignore[no-untyped-call]
+    rendered: bytes = renderer.render(_tidy(openapi.document()), renderer_context={})  # type: ignore[no-untyped-call]
     return rendered.decode()

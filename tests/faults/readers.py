@@ -93,5 +93,7 @@ class Reader:
                 raise Broken(f"{frame['type']} {frame['seq']} came again after {self.after}")
             self.after = frame["seq"]
             self.frames.append(frame)
-        elif frame["type"] == "error" and not frame["problem"]["retryable"]:
-            raise Broken(f"refused: {frame['problem']}")
+        elif frame["type"] == "error":
+            if not frame["problem"]["retryable"]:
+                raise Broken(f"refused: {frame['problem']}")
+            raise ConnectionError("asked to try again")
