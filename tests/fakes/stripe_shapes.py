@@ -113,7 +113,7 @@ def _typed(schema: Mapping[str, Any], value: Any) -> Any:
 
 
 def _fits(schema: Mapping[str, Any], value: Any) -> bool:
-    return Draft202012Validator(schema, registry=_registry()).is_valid(value)
+    return bool(Draft202012Validator(schema, registry=_registry()).is_valid(value))
 
 
 def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:

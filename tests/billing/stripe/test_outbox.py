@@ -6,12 +6,12 @@ import pytest
 
 from billing.errors import StripeUnavailable
 from billing.models import LedgerTxn, StripeOutbox, TopUp
-from billing.stripe import outbox, refunds
+from billing.stripe import outbox, recharges, refunds
 from billing.types import MessageKind, MessageState
 from ideplatform.kit.db import database_now
 from tests.billing.calls import usd
-from tests.billing.stripe import stage, test_recharges
-from tests.billing.stripe.stage import deliver, unconfigured
+from tests.billing.stripe import stage
+from tests.billing.stripe.stage import configure, deliver, spend, unconfigured
 
 RECHARGE = "/v1/payment_intents"
 
@@ -21,8 +21,8 @@ def low(team, stripe):
     """A team whose wallet is to be refilled now."""
     team.buy("25", saves_card=True)
     deliver(stripe)
-    test_recharges.configure(team)
-    test_recharges.spend(team, "20")
+    configure(team)
+    spend(team, "20")
     stripe.outage_at = RECHARGE  # the card to charge is read elsewhere
     return team
 
@@ -46,7 +46,7 @@ def _ended_well(team, stripe) -> None:
 @pytest.mark.parametrize("hours", [1, 22])
 def test_a_lost_answer_is_asked_again_by_the_same_key(low, stripe, outage, hours):
     stripe.outage = outage
-    test_recharges.recharges.run()
+    recharges.run()
     stripe.outage = ""
     stripe.answered = {} if outage == "broken" else stripe.answered
     stage.let_time_pass(stripe, hours=hours)
@@ -58,11 +58,11 @@ def test_a_lost_answer_is_asked_again_by_the_same_key(low, stripe, outage, hours
 def test_thirty_hours_later_nothing_is_charged_twice(low, stripe, outage):
     """Stripe has forgotten the key: what it made, if anything, is found by its metadata."""
     stripe.outage = outage
-    test_recharges.recharges.run()
+    recharges.run()
     for _ in range(5):
         stage.let_time_pass(stripe, hours=6)
         outbox.send_due()
-        test_recharges.recharges.run()
+        recharges.run()
     assert _message().attempts == 6
     stripe.outage = ""
     stage.let_time_pass(stripe, hours=2)
@@ -74,7 +74,7 @@ def test_thirty_hours_later_nothing_is_charged_twice(low, stripe, outage):
 def test_an_error_that_stripe_repeats_for_a_day_ends_when_it_forgets(low, stripe):
     """Stripe answers a key alike for 24 hours, its own failures included."""
     stripe.outage = "broken"
-    test_recharges.recharges.run()
+    recharges.run()
     stripe.outage = ""
     stage.let_time_pass(stripe, hours=2)
     outbox.send_due()
@@ -86,7 +86,7 @@ def test_an_error_that_stripe_repeats_for_a_day_ends_when_it_forgets(low, stripe
 
 def test_the_look_up_reads_every_page(low, stripe):
     stripe.outage = "lost"
-    test_recharges.recharges.run()
+    recharges.run()
     stripe.outage = ""
     payer = low.customer.stripe_customer_id
     for _ in range(120):
@@ -122,18 +122,18 @@ def test_a_lost_customer_is_found_too(team, stripe):
 
 def test_who_is_sending_is_not_disturbed(low, stripe):
     stripe.outage = "lost"
-    test_recharges.recharges.run()
+    recharges.run()
     stripe.outage = ""
     with pytest.raises(StripeUnavailable) as refused:
         outbox.send(_message().pk)
-    assert refused.value.retry_after_s > 0
+    assert (refused.value.retry_after_s or 0) > 0
     assert outbox.send_due() == 0
     assert _message().attempts == 1
 
 
 def test_pauses_grow_up_to_an_hour(low, stripe):
     stripe.outage = "refused"
-    test_recharges.recharges.run()
+    recharges.run()
     pauses = []
     for _ in range(12):
         stage.let_time_pass(stripe, hours=2)
@@ -146,10 +146,10 @@ def test_pauses_grow_up_to_an_hour(low, stripe):
 
 def test_a_key_that_stripe_does_not_accept_only_delays(low, stripe):
     right, stripe.key = stripe.key, "sk_test_another"
-    test_recharges.recharges.run()
+    recharges.run()
     stripe.key = right
     assert StripeOutbox.objects.filter(kind=MessageKind.RECHARGE).count() == 0
-    test_recharges.recharges.run()
+    recharges.run()
     _ended_well(low, stripe)
 
 
@@ -158,5 +158,5 @@ def test_without_stripe_nothing_is_sent(low, stripe):
     StripeOutbox.objects.update(state=MessageState.SENT, response=None)
     with unconfigured():
         stage.let_time_pass(stripe, hours=1)
-        assert outbox.send_due() == test_recharges.recharges.run() == 0
+        assert outbox.send_due() == recharges.run() == 0
     assert len(stripe.requests) == asked
