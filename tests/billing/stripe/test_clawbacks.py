@@ -50,12 +50,12 @@ def test_a_refund_burns_the_lot_of_its_own_top_up(team, stripe):
 def test_what_was_taken_back_is_posted_oldest_first(team, stripe, paid):
     _, payment = paid
     made = [stripe.refund(payment, 100 * number)["id"] for number in (1, 2, 3)]
-    for age, refund_id in enumerate(made):
-        stripe.objects["refund"][refund_id]["created"] -= age
+    for number, refund_id in enumerate(made):
+        stripe.objects["refund"][refund_id]["created"] -= 10 - number
     deliver(stripe)
     posted = LedgerTxn.objects.filter(kind="refund").order_by("pk")
     assert list(posted.values_list("idempotency_key", flat=True)) == [
-        f"refund:{refund_id}" for refund_id in reversed(made)
+        f"refund:{refund_id}" for refund_id in made
     ]
 
 
