@@ -1,6 +1,8 @@
-"""Exact money: prices, usage events and what they cost.
+"""Exact money: prices, holds, usage events and what they cost, a ledger that balances, budgets.
 
-Owns: the price book, `usage_events`, provider cards, summaries.
-Never does: talk to vendors, read prompts, count money in Redis.
-Walk: `usage.settle(...)` -> usage event -> `selectors.summary` -> `GET /billing/summary`.
+Owns: the price book, `usage_events`, customers, wallets and the ledger, holds, budgets, provider
+cards, summaries.
+Never does: talk to LLM vendors, read prompts, count money in Redis.
+Walk: `holds.reserve(...)` -> the call -> `usage.settle(...)` -> usage event, ledger, budgets ->
+`selectors.summary` -> `GET /billing/summary`.
 """

@@ -177,6 +177,34 @@ FROM billing_credit_lots l LEFT JOIN (
 WHERE l.amount - l.remaining <> coalesce(u.total, 0)
 """,
     ),
+    Invariant(
+        code="I10",
+        title="a paid top-up has one transaction of its credit, what was taken of it one each",
+        sql="""
+SELECT format('top-up %s brought %s, its transaction %s', t.id, t.credited, coalesce(m.moved, 0))
+FROM billing_top_ups t LEFT JOIN (
+    SELECT x.id, x.idempotency_key, a.customer_id, sum(e.amount) AS moved
+    FROM billing_ledger_txns x JOIN billing_ledger_entries e ON e.txn_id = x.id
+    JOIN billing_ledger_accounts a ON a.id = e.account_id AND a.kind = 'wallet'
+    GROUP BY x.id, x.idempotency_key, a.customer_id
+) AS m ON m.id = t.txn_id AND m.customer_id = t.customer_id
+    AND m.idempotency_key = 'topup:' || t.payment_intent
+WHERE t.state IN ('paid', 'refunded', 'disputed') AND m.moved IS DISTINCT FROM t.credited
+UNION ALL
+SELECT format('transaction %s (%s) is of no top-up', x.id, x.idempotency_key)
+FROM billing_ledger_txns x WHERE x.idempotency_key LIKE 'topup:%'
+    AND NOT EXISTS (SELECT 1 FROM billing_top_ups t WHERE t.txn_id = x.id)
+UNION ALL
+SELECT format('transaction %s (%s) is of no clawback', x.id, x.idempotency_key)
+FROM billing_ledger_txns x WHERE x.kind IN ('refund', 'dispute')
+    AND NOT EXISTS (SELECT 1 FROM billing_clawbacks c WHERE c.txn_id = x.id)
+UNION ALL
+SELECT format('%s %s is %s, its transaction is %s', c.kind, c.id, c.state,
+              CASE WHEN r.id IS NULL THEN 'not reversed' ELSE 'reversed' END)
+FROM billing_clawbacks c LEFT JOIN billing_ledger_txns r ON r.reverses_id = c.txn_id
+WHERE c.txn_id IS NOT NULL AND (c.state = 'undone') <> (r.id IS NOT NULL)
+""",
+    ),
 )
 
 

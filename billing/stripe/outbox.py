@@ -51,7 +51,7 @@ def queue(
     """Write a message in the caller's transaction; whoever wrote it sends it after the commit,
     and `send_due` what they did not."""
     message_id = ids.new()
-    marks = {"outbox_id": str(message_id)}
+    marks = {"outbox_id": str(message_id), "organization_id": str(customer_id)}
     marks |= {"top_up_id": str(top_up.pk)} if top_up else {}
     marked = dict(payload) | {"metadata": marks}
     if kind is MessageKind.CHECKOUT:

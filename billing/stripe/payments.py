@@ -278,7 +278,10 @@ def _restate(top_up: TopUp) -> None:
 
 def _park_or_release(customer_id: UUID) -> None:
     """Whoever spent what was taken back is parked until the wallet is whole again."""
-    wallet = LedgerAccount.objects.get(customer=customer_id, kind=AccountKind.WALLET)
+    # Locked, so that what another top-up's payment is doing at this moment is seen.
+    wallet = LedgerAccount.objects.select_for_update(no_key=True).get(
+        customer=customer_id, kind=AccountKind.WALLET
+    )
     standing = Clawback.objects.filter(
         top_up__customer=customer_id, state=ClawbackState.STANDING
     ).exists()

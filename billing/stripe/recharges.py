@@ -96,13 +96,13 @@ def _try(customer_id: UUID) -> bool:
     try:
         payer = payers.ensure(customer_id)
         card = _card_of(customer_id, payer)
-        message_id = retried(functools.partial(_start, customer_id, payer, card))
-        if message_id is None:
-            return False
-        outbox.send(message_id)
     except PlatformError as failed:
-        log.info("recharge.not_done", organization_id=str(customer_id), code=failed.code)
-    return True
+        log.info("recharge.not_started", organization_id=str(customer_id), code=failed.code)
+        return False
+    message_id = retried(functools.partial(_start, customer_id, payer, card))
+    if message_id is not None:
+        outbox.send_queued(message_id)
+    return message_id is not None
 
 
 @transaction.atomic

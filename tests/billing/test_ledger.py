@@ -45,15 +45,11 @@ def test_a_top_up_moves_from_clearing_to_the_wallet(team):
 
 
 def test_one_key_is_one_movement(team):
-    first = ledger.credit(
-        customer_id=team.pk, amount_usd=usd("5"), kind=LotKind.PAID, key="topup:1"
-    )
-    again = ledger.credit(
-        customer_id=team.pk, amount_usd=usd("5"), kind=LotKind.PAID, key="topup:1"
-    )
+    first = ledger.credit(customer_id=team.pk, amount_usd=usd("5"), kind=LotKind.PAID, key="test:1")
+    again = ledger.credit(customer_id=team.pk, amount_usd=usd("5"), kind=LotKind.PAID, key="test:1")
     assert again.pk == first.pk
     with pytest.raises(TxnReused):
-        ledger.credit(customer_id=team.pk, amount_usd=usd("6"), kind=LotKind.PAID, key="topup:1")
+        ledger.credit(customer_id=team.pk, amount_usd=usd("6"), kind=LotKind.PAID, key="test:1")
     assert money_of(team) == (5, 0, 0)
 
 

@@ -113,8 +113,7 @@ def _typed(schema: Mapping[str, Any], value: Any) -> Any:
 
 
 def _fits(schema: Mapping[str, Any], value: Any) -> bool:
-    fits: bool = Draft202012Validator(schema, registry=_registry()).is_valid(value)
-    return fits
+    return bool(Draft202012Validator(schema, registry=_registry()).is_valid(value))
 
 
 def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:

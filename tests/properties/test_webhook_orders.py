@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing.models import Clawback, CreditLot, LedgerTxn, TopUp
-from billing.services import ledger
+from billing.services import ledger, verification
 from billing.stripe import api, inbox, payments
 from billing.types import ClawbackState
 from tests.billing.calls import usd
@@ -143,6 +143,7 @@ def test_events_told_at_any_moment_end_in_the_same_balance(team, stripe, chances
         before = _result(team)
         payments.settle(payment)
         assert _result(team) == before
+        assert verification.breaches() == []
 
 
 def test_an_old_reading_that_comes_last_changes_nothing(team, stripe):

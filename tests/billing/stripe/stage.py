@@ -22,8 +22,8 @@ from billing.models import (
     StripeOutbox,
     TopUp,
 )
-from billing.services import customers
-from billing.stripe import inbox, topups
+from billing.services import customers, ledger
+from billing.stripe import inbox, recharges, topups
 from billing.stripe.topups import Started
 from ideplatform.kit import ids
 from tests.billing.calls import usd
@@ -70,6 +70,29 @@ class Team:
     def client(self) -> Client:
         pair = sessions.sign_in(user=self.owner, ip="", user_agent="test")
         return Client(headers={"Authorization": f"Bearer {pair.access}"})
+
+
+def configure(team: Team, **changes: Any) -> AutoRecharge:
+    """Refill below 10 USD by 20, at most 100 a month."""
+    asked: dict[str, Any] = {
+        "is_enabled": True,
+        "threshold_usd": usd("10"),
+        "amount_usd": usd("20"),
+        "monthly_cap_usd": usd("100"),
+    }
+    return recharges.configure(
+        actor=team.actor, organization_id=team.organization.pk, **(asked | changes)
+    )
+
+
+def spend(team: Team, amount: str) -> None:
+    ledger.adjust(
+        customer_id=team.organization.pk,
+        amount_usd=-usd(amount),
+        key=a_key(),
+        actor_id=None,
+        reason="spent",
+    )
 
 
 def post(stripe: FakeStripe, event: dict[str, Any], **signing: Any) -> Any:

@@ -6,12 +6,11 @@ import pytest
 
 from billing.errors import NotRefundable, StripeRejected
 from billing.models import Clawback, CreditLot, LedgerTxn, TopUp
-from billing.services import ledger
 from billing.stripe import outbox, refunds
 from billing.types import ClawbackState, CustomerStatus, ParkReason, TopUpState
 from tests.billing.calls import usd
 from tests.billing.funds import give
-from tests.billing.stripe.stage import deliver
+from tests.billing.stripe.stage import deliver, spend
 
 
 @pytest.fixture
@@ -20,13 +19,6 @@ def paid(team, stripe):
     top_up, payment = team.buy("25")
     deliver(stripe)
     return top_up, payment
-
-
-def _spend(team, amount):
-    ledger.adjust(
-        customer_id=team.organization.pk, amount_usd=-usd(amount), key=amount, actor_id=None,
-        reason="spent",
-    )  # fmt: skip
 
 
 def _parked(team):
@@ -58,12 +50,12 @@ def test_a_refund_burns_the_lot_of_its_own_top_up(team, stripe):
 def test_what_was_taken_back_is_posted_oldest_first(team, stripe, paid):
     _, payment = paid
     made = [stripe.refund(payment, 100 * number)["id"] for number in (1, 2, 3)]
-    for age, refund_id in enumerate(made):
-        stripe.objects["refund"][refund_id]["created"] -= age
+    for number, refund_id in enumerate(made):
+        stripe.objects["refund"][refund_id]["created"] -= 10 - number
     deliver(stripe)
     posted = LedgerTxn.objects.filter(kind="refund").order_by("pk")
     assert list(posted.values_list("idempotency_key", flat=True)) == [
-        f"refund:{refund_id}" for refund_id in reversed(made)
+        f"refund:{refund_id}" for refund_id in made
     ]
 
 
@@ -88,7 +80,7 @@ def test_a_refund_that_failed_before_we_heard_of_it_moves_nothing(team, stripe, 
 
 def test_what_was_spent_leaves_the_wallet_below_zero_and_the_customer_parked(team, stripe, paid):
     _, payment = paid
-    _spend(team, "20")
+    spend(team, "20")
     stripe.refund(payment, 2_500)
     deliver(stripe)
     assert team.balance == usd("-20")
@@ -110,7 +102,7 @@ def test_an_operators_park_is_not_ended_by_a_payment(team, stripe, paid):
 
 def test_a_dispute_takes_the_money_until_it_is_won(team, stripe, paid):
     _, payment = paid
-    _spend(team, "20")
+    spend(team, "20")
     dispute = stripe.dispute(payment, 2_500)
     deliver(stripe)
     assert (team.balance, TopUp.objects.get().state) == (usd("-20"), TopUpState.DISPUTED)

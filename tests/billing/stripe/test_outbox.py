@@ -10,8 +10,8 @@ from billing.stripe import outbox, recharges, refunds
 from billing.types import MessageKind, MessageState
 from ideplatform.kit.db import database_now
 from tests.billing.calls import usd
-from tests.billing.stripe import stage, test_recharges
-from tests.billing.stripe.stage import deliver, unconfigured
+from tests.billing.stripe import stage
+from tests.billing.stripe.stage import configure, deliver, spend, unconfigured
 
 RECHARGE = "/v1/payment_intents"
 
@@ -21,8 +21,8 @@ def low(team, stripe):
     """A team whose wallet is to be refilled now."""
     team.buy("25", saves_card=True)
     deliver(stripe)
-    test_recharges.configure(team)
-    test_recharges.spend(team, "20")
+    configure(team)
+    spend(team, "20")
     stripe.outage_at = RECHARGE  # the card to charge is read elsewhere
     return team
 
@@ -126,8 +126,7 @@ def test_who_is_sending_is_not_disturbed(low, stripe):
     stripe.outage = ""
     with pytest.raises(StripeUnavailable) as refused:
         outbox.send(_message().pk)
-    assert refused.value.retry_after_s is not None
-    assert refused.value.retry_after_s > 0
+    assert (refused.value.retry_after_s or 0) > 0
     assert outbox.send_due() == 0
     assert _message().attempts == 1
 

@@ -9,14 +9,13 @@ import pytest
 
 from billing.errors import PaymentMethodMissing
 from billing.models import AutoRecharge, StripeOutbox, TopUp
-from billing.services import ledger
 from billing.stripe import inbox, outbox, payments, recharges
 from billing.types import MessageKind, MessageState, TopUpKind, TopUpState
 from ideplatform.kit.errors import InvalidInput
 from ideplatform.outbox.models import Fact
 from tests.billing.calls import usd
 from tests.billing.stripe import stage
-from tests.billing.stripe.stage import deliver
+from tests.billing.stripe.stage import configure, deliver, spend
 
 PATH = "/api/v1/billing/auto-recharge"
 
@@ -26,26 +25,6 @@ def card(team, stripe):
     """25 USD, bought with a card that was saved."""
     team.buy("25", saves_card=True)
     deliver(stripe)
-
-
-def configure(team, **changes: Any) -> AutoRecharge:
-    asked: dict[str, Any] = {
-        "is_enabled": True,
-        "threshold_usd": usd("10"),
-        "amount_usd": usd("20"),
-        "monthly_cap_usd": usd("100"),
-    } | changes
-    return recharges.configure(actor=team.actor, organization_id=team.organization.pk, **asked)
-
-
-def spend(team, amount):
-    ledger.adjust(
-        customer_id=team.organization.pk,
-        amount_usd=-usd(amount),
-        key=stage.a_key(),
-        actor_id=None,
-        reason="spent",
-    )
 
 
 def _bought():
