@@ -8,7 +8,7 @@ once: what it reserved is no longer held, what it cost is posted.
 from django.db import migrations
 
 EVENTS = """
-CREATE FUNCTION billing_insert_events(calls jsonb, is_named boolean) RETURNS uuid[]
+CREATE FUNCTION billing_insert_events(calls usage_events[], is_named boolean) RETURNS uuid[]
 LANGUAGE sql AS $$
     WITH fresh AS (
         INSERT INTO usage_events (
@@ -31,7 +31,7 @@ LANGUAGE sql AS $$
             e.price_version_id, e.estimated_cost, e.billed_cost, e.saved_by_cache, e.currency,
             e.occurred_at, e.completed_at, e.first_token_ms, e.duration_ms, e.streamed, h.id,
             e.txn_id, coalesce(h.budget_period_ids, '{}'), e.payload_hash, e.trace_id
-        FROM jsonb_populate_recordset(NULL::usage_events, calls) AS e
+        FROM unnest(calls) AS e
         LEFT JOIN billing_holds h ON h.request_id = e.request_id AND h.attempt = e.attempt
         -- In one order, so that two batches wait for each other instead of deadlocking.
         ORDER BY e.request_id, e.attempt
@@ -39,7 +39,7 @@ LANGUAGE sql AS $$
     ) SELECT coalesce(array_agg(id), '{}') FROM fresh
 $$;
 """
-EVENTS_BACK = "DROP FUNCTION billing_insert_events(jsonb, boolean);"
+EVENTS_BACK = "DROP FUNCTION billing_insert_events(usage_events[], boolean);"
 
 POST = """
 -- The ledger of new events: one balanced transaction each, credit burnt lot by lot.
@@ -137,33 +137,33 @@ CREATE FUNCTION billing_settle(calls jsonb) RETURNS TABLE (
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
+    events usage_events[] := ARRAY(
+        SELECT e FROM jsonb_populate_recordset(NULL::usage_events, calls) AS e);
     hold_ids uuid[];
     fresh uuid[];
     told jsonb;
 BEGIN
-    IF EXISTS (SELECT 1 FROM jsonb_populate_recordset(NULL::usage_events, calls) AS e
+    IF EXISTS (SELECT 1 FROM (SELECT DISTINCT e.customer_id FROM unnest(events) AS e) AS payer
                WHERE NOT EXISTS (SELECT 1 FROM billing_ledger_accounts a
-                                 WHERE a.customer_id = e.customer_id AND a.kind = 'wallet')) THEN
+                                 WHERE a.customer_id = payer.customer_id AND a.kind = 'wallet'))
+    THEN
         RETURN QUERY SELECT 0, NULL::uuid, NULL::bytea, NULL::text, NULL::numeric,
             NULL::numeric, NULL::jsonb, NULL::numeric, NULL::numeric, NULL::jsonb;
         RETURN;
     END IF;
     hold_ids := ARRAY(
         SELECT h.id FROM billing_holds h WHERE (h.request_id, h.attempt) IN (
-            SELECT e.request_id, e.attempt
-            FROM jsonb_populate_recordset(NULL::usage_events, calls) AS e)
+            SELECT e.request_id, e.attempt FROM unnest(events) AS e)
         ORDER BY h.id FOR NO KEY UPDATE);
     -- A workspace or user purged while the call ran leaves the event behind, without the link.
-    PERFORM 1 FROM workspaces w WHERE w.id IN (
-        SELECT e.workspace_id FROM jsonb_populate_recordset(NULL::usage_events, calls) AS e)
+    PERFORM 1 FROM workspaces w WHERE w.id IN (SELECT e.workspace_id FROM unnest(events) AS e)
     ORDER BY w.id FOR KEY SHARE;
-    PERFORM 1 FROM users u WHERE u.id IN (
-        SELECT e.user_id FROM jsonb_populate_recordset(NULL::usage_events, calls) AS e)
+    PERFORM 1 FROM users u WHERE u.id IN (SELECT e.user_id FROM unnest(events) AS e)
     ORDER BY u.id FOR KEY SHARE;
-    fresh := billing_insert_events(calls, true);
+    fresh := billing_insert_events(events, true);
     -- Some servers give every answer one id; the call is a fact all the same.
-    IF cardinality(fresh) < jsonb_array_length(calls) THEN
-        fresh := fresh || billing_insert_events(calls, false);
+    IF cardinality(fresh) < cardinality(events) THEN
+        fresh := fresh || billing_insert_events(events, false);
     END IF;
     hold_ids := ARRAY(SELECT e.hold_id FROM usage_events e
                       WHERE e.id = ANY(fresh) AND e.hold_id IS NOT NULL);
@@ -194,14 +194,13 @@ BEGIN
     told := billing_alert(ARRAY(
         SELECT DISTINCT unnest(e.budget_period_ids) FROM usage_events e WHERE e.id = ANY(fresh)));
     RETURN QUERY
-        SELECT (c.item ->> 'ord')::integer, e.id, e.payload_hash, e.provider_request_id::text,
+        SELECT c.ordinality::integer, e.id, e.payload_hash, e.provider_request_id::text,
             e.estimated_cost, e.billed_cost, e.quantities,
             (SELECT sum(a.posted) FROM billing_ledger_accounts a
              WHERE a.customer_id = e.customer_id),
             (SELECT h.overrun FROM billing_holds h WHERE h.id = e.hold_id), told
-        FROM jsonb_array_elements(calls) AS c(item)
-        JOIN usage_events e ON e.request_id = (c.item ->> 'request_id')::uuid
-            AND e.attempt = (c.item ->> 'attempt')::smallint;
+        FROM unnest(events) WITH ORDINALITY AS c
+        JOIN usage_events e ON e.request_id = c.request_id AND e.attempt = c.attempt;
 END $$;
 
 -- Steps that periods have reached and nobody was told of; each comes back once, ever.

@@ -82,7 +82,8 @@ def _settle(records: Sequence[ProviderCallRecord], source: Source) -> list[Answe
     new = [event for event in events if stored[_key(event)].event_id == event["id"]]
     facts.publish_many(TOPIC, [_fact(event) for event in new])
     told = next(iter(stored.values())).alerts
-    facts.publish_many(ALERTS, [(str(alert["alert_id"]), alert) for alert in told])
+    if told:
+        facts.publish_many(ALERTS, [(str(alert["alert_id"]), alert) for alert in told])
     transaction.on_commit(lambda: _count(new, stored))
     hit("in_settlement")
     return _answers(events, stored)
@@ -255,10 +256,9 @@ def _stored(events: Sequence[_Event]) -> dict[_Key, _Stored]:
 
 
 def _rows(events: Sequence[_Event]) -> list[dict[str, Any]]:
-    numbered = [event | {"ord": number} for number, event in enumerate(events, start=1)]
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT * FROM billing_settle(%s::jsonb)", [msgspec.json.encode(numbered).decode()]
+            "SELECT * FROM billing_settle(%s::jsonb)", [msgspec.json.encode(events).decode()]
         )
         names = [column[0] for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
