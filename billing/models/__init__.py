@@ -16,6 +16,7 @@ from billing.models.ledger import (
     LotUse,
 )
 from billing.models.payments import AutoRecharge, Clawback, StripeInbox, StripeOutbox, TopUp
+from billing.models.preferences import ViewPreference
 from billing.models.prices import ModelAlias, Price, PriceVersion
 from billing.models.usage import ProviderCard, UsageEvent
 
@@ -40,4 +41,5 @@ __all__ = [
     "StripeOutbox",
     "TopUp",
     "UsageEvent",
+    "ViewPreference",
 ]

@@ -44,6 +44,7 @@ from billing.types.usage import (
     UsageFilters,
     VersionState,
 )
+from billing.types.views import Precision
 
 __all__ = [
     "CACHE_WRITE_CLASSES",
@@ -70,6 +71,7 @@ __all__ = [
     "Outcome",
     "ParkReason",
     "PeriodKind",
+    "Precision",
     "PriceMatch",
     "ProviderCallRecord",
     "Quote",
