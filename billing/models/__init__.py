@@ -18,6 +18,7 @@ from billing.models.ledger import (
 from billing.models.payments import AutoRecharge, Clawback, StripeInbox, StripeOutbox, TopUp
 from billing.models.preferences import ViewPreference
 from billing.models.prices import ModelAlias, Price, PriceVersion
+from billing.models.reconciliation import ProviderReportPage, ReconLine, ReconRun
 from billing.models.usage import ProviderCard, UsageEvent
 
 __all__ = [
@@ -37,6 +38,9 @@ __all__ = [
     "Price",
     "PriceVersion",
     "ProviderCard",
+    "ProviderReportPage",
+    "ReconLine",
+    "ReconRun",
     "StripeInbox",
     "StripeOutbox",
     "TopUp",
