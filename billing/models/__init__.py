@@ -6,6 +6,7 @@ transaction, for roll-ups).
 """
 
 from billing.models.budgets import Budget, BudgetAlert, BudgetPeriod
+from billing.models.exports import Export, ExportChunk
 from billing.models.holds import Hold
 from billing.models.ledger import (
     CreditLot,
@@ -15,10 +16,14 @@ from billing.models.ledger import (
     LedgerTxn,
     LotUse,
 )
+from billing.models.markups import MarkupRule
+from billing.models.notices import Notice
 from billing.models.payments import AutoRecharge, Clawback, StripeInbox, StripeOutbox, TopUp
 from billing.models.preferences import ViewPreference
 from billing.models.prices import ModelAlias, Price, PriceVersion
 from billing.models.reconciliation import ProviderReportPage, ReconLine, ReconRun
+from billing.models.reports import UsageReport
+from billing.models.statements import Statement
 from billing.models.usage import ProviderCard, UsageEvent
 
 __all__ = [
@@ -29,21 +34,27 @@ __all__ = [
     "Clawback",
     "CreditLot",
     "Customer",
+    "Export",
+    "ExportChunk",
     "Hold",
     "LedgerAccount",
     "LedgerEntry",
     "LedgerTxn",
     "LotUse",
+    "MarkupRule",
     "ModelAlias",
+    "Notice",
     "Price",
     "PriceVersion",
     "ProviderCard",
     "ProviderReportPage",
     "ReconLine",
     "ReconRun",
+    "Statement",
     "StripeInbox",
     "StripeOutbox",
     "TopUp",
     "UsageEvent",
+    "UsageReport",
     "ViewPreference",
 ]

@@ -36,6 +36,7 @@ from billing.types.reconciliation import (
     ReconState,
     ReportKind,
 )
+from billing.types.reports import ExportState, MarkupKind
 from billing.types.usage import (
     CACHE_WRITE_CLASSES,
     INPUT_CLASSES,
@@ -70,6 +71,7 @@ __all__ = [
     "ClawbackKind",
     "ClawbackState",
     "CustomerStatus",
+    "ExportState",
     "Granularity",
     "Held",
     "HoldState",
@@ -79,6 +81,7 @@ __all__ = [
     "LineClass",
     "LineStatus",
     "LotKind",
+    "MarkupKind",
     "MessageKind",
     "MessageState",
     "OnHard",

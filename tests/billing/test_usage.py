@@ -218,7 +218,7 @@ def test_a_user_and_a_workspace_may_leave_an_event_and_never_come_back(organizat
         "UPDATE usage_events SET commit_xid = '1'",
         "UPDATE usage_events SET lines = '[]'",
         "DELETE FROM usage_events",
-        "TRUNCATE usage_events",
+        "TRUNCATE usage_events CASCADE",
     ],
 )
 def test_a_usage_event_never_changes(organization, statement):
