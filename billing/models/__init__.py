@@ -6,6 +6,7 @@ transaction, for roll-ups).
 """
 
 from billing.models.budgets import Budget, BudgetAlert, BudgetPeriod
+from billing.models.corrections import UsageCorrection
 from billing.models.exports import Export, ExportChunk
 from billing.models.holds import Hold
 from billing.models.ledger import (
@@ -23,6 +24,12 @@ from billing.models.preferences import ViewPreference
 from billing.models.prices import ModelAlias, Price, PriceVersion
 from billing.models.reconciliation import ProviderReportPage, ReconLine, ReconRun
 from billing.models.reports import UsageReport
+from billing.models.rollups import (
+    RollupWatermark,
+    UsageDaily,
+    UsageEffective,
+    UsageHourly,
+)
 from billing.models.statements import Statement
 from billing.models.usage import ProviderCard, UsageEvent
 
@@ -50,11 +57,16 @@ __all__ = [
     "ProviderReportPage",
     "ReconLine",
     "ReconRun",
+    "RollupWatermark",
     "Statement",
     "StripeInbox",
     "StripeOutbox",
     "TopUp",
+    "UsageCorrection",
+    "UsageDaily",
+    "UsageEffective",
     "UsageEvent",
+    "UsageHourly",
     "UsageReport",
     "ViewPreference",
 ]

@@ -50,6 +50,7 @@ class TxnKind(StrEnum):
     REFUND = "refund"
     DISPUTE = "dispute"
     TRUE_UP = "true_up"
+    CORRECTION = "correction"
 
 
 class LotKind(StrEnum):

@@ -94,6 +94,28 @@ class VersionState(StrEnum):
     RETIRED = "retired"
 
 
+class CorrectionReason(StrEnum):
+    """Why an event is not the whole truth."""
+
+    LATE_REPORT = "late_report"
+    PRICE_ERROR = "price_error"
+    DUPLICATE = "duplicate"
+    ESTIMATE_TRUED_UP = "estimate_trued_up"
+    GOODWILL = "goodwill"
+
+
+class RollupDimension(StrEnum):
+    """By what a day's usage is summed; `workspace_model` is both at once."""
+
+    MODEL = "model"
+    WORKSPACE = "workspace"
+    USER = "user"
+    AGENT = "agent"
+    API_KEY = "api_key"
+    PROVIDER = "provider"
+    WORKSPACE_MODEL = "workspace_model"
+
+
 INPUT_CLASSES = frozenset(
     {
         UnitClass.INPUT,
