@@ -22,6 +22,7 @@ urlpatterns = [
     path("", pages.chat),
     path("problems", pages.problems),
     path("problems/<slug:code>", pages.problem),
+    path("account/", include("accounts.web.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/", include(api_v1)),
 ]

@@ -8,6 +8,7 @@ An unknown account is limited, and pays the hash, exactly like a known one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.contrib.auth import hashers
 from django.db import transaction
@@ -17,6 +18,7 @@ from accounts.errors import BadCredentials
 from accounts.models import RefreshSession, User
 from accounts.services import audit, passwords, sessions
 from accounts.services.sessions import TokenPair
+from accounts.types import SessionKind
 from ideplatform.kit import crypto, throttle
 from ideplatform.kit.errors import TooManyRequests
 
@@ -33,6 +35,14 @@ def sign_in(*, email: str, password: crypto.Secret, ip: str, user_agent: str) ->
     """Open a session; raises BadCredentials or TooManyRequests, the same for every account."""
     user = prove(email=email, password=password, ip=ip)
     return _open(user, ip=ip, user_agent=user_agent)
+
+
+def sign_in_browser(
+    *, email: str, password: crypto.Secret, ip: str, user_agent: str
+) -> RefreshSession:
+    """Open the session that a browser's cookie will name; refuses exactly as `sign_in` does."""
+    user = prove(email=email, password=password, ip=ip)
+    return _open_browser(user, ip=ip, user_agent=user_agent)
 
 
 def prove(*, email: str, password: crypto.Secret, ip: str) -> User:
@@ -92,11 +102,22 @@ def _renew_hash(user: User, password: crypto.Secret) -> None:
 @transaction.atomic
 def _open(user: User, *, ip: str, user_agent: str) -> SignedIn:
     pair = sessions.sign_in(user=user, ip=ip, user_agent=user_agent)
+    _note_opening(user, pair.session_id, ip)
+    return SignedIn(user=user, tokens=pair)
+
+
+@transaction.atomic
+def _open_browser(user: User, *, ip: str, user_agent: str) -> RefreshSession:
+    row = sessions.begin(user=user, kind=SessionKind.BROWSER, ip=ip, user_agent=user_agent)
+    _note_opening(user, row.pk, ip)
+    return row
+
+
+def _note_opening(user: User, session_id: UUID, ip: str) -> None:
     audit.record(
         action="session.opened",
         actor_id=user.pk,
-        session_id=pair.session_id,
-        target=pair.session_id,
+        session_id=session_id,
+        target=session_id,
         ip=ip,
     )
-    return SignedIn(user=user, tokens=pair)

@@ -32,8 +32,8 @@ def routes() -> dict[str, Declaration | None]:
     """
     found: dict[str, Declaration | None] = {}
     for route, pattern in _patterns(get_resolver().url_patterns):
-        view = getattr(pattern.callback, "cls", None)
-        if view is not None:
+        view = getattr(pattern.callback, "cls", getattr(pattern.callback, "view_class", None))
+        if view is not None and not route.startswith(_ADMIN):
             for method in METHODS:
                 if hasattr(view, method):
                     found[f"{method.upper()} {route}"] = _declared(view, method.upper())

@@ -29,6 +29,7 @@ from the design and not from the code:
 * `{names}` in path, headers and (deeply) body come from `world.ids` and from `prepare(world)`,
   which makes what the route needs. Ids in bodies are checked like ids in paths.
 * `session_only=True` for routes that API keys never reach.
+* `nobody` is what an invalid credential is answered with; a page leads to the sign-in page (303).
 
 For a frame, a task or an admin action, check the service behind it under its entry's name:
 
@@ -111,6 +112,7 @@ class Route:
     headers: Mapping[str, str] = field(default_factory=dict)
     ok: Set[int] = frozenset({200, 201, 202, 204})
     session_only: bool = False
+    nobody: Set[int] = frozenset({401})
     prepare: Callable[[World], Mapping[str, str]] | None = None
 
     def __str__(self) -> str:
@@ -263,7 +265,7 @@ def _faults(route: Route, world: World, ids: Mapping[str, str], name: str) -> li
         "allowed": route.ok,
         "forbidden": {403},
         "hidden": {404},
-        "unauthenticated": {401},
+        "unauthenticated": route.nobody,
     }[wanted]
     if status not in accepted:
         faults.append(f"  {name}: {status}, expected {wanted}: {content[:300]!r}")

@@ -34,7 +34,7 @@ def test_edges_reach_rows_through_selectors_and_services_only():
     edges = [
         path
         for path in source.files(*source.APPS)
-        if "api" in path.parts or path.name in {"consumers.py", "tasks.py"}
+        if {"api", "web"} & set(path.parts) or path.name in {"consumers.py", "tasks.py"}
     ]
     found = [
         f"{source.name(path)}:{node.lineno}"

@@ -1,0 +1,1 @@
+"""Server-rendered pages: what they share, and signing in and out with a browser."""
