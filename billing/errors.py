@@ -99,6 +99,26 @@ class AlreadyReversed(Conflict):
     code, title = "already_reversed", "This transaction was reversed before"
 
 
+class CorrectionReused(Conflict):
+    code, title = "correction_reused", "This key was used for another correction"
+
+
+class CorrectionNotApproved(Conflict):
+    """Nobody else agreed, or the call was never billed. `remedy_hint`: ask a second person."""
+
+    code, title = "correction_not_approved", "What a customer pays changes with approval only"
+
+
+class CorrectionTooLarge(InvalidInput):
+    code, title = "correction_too_large", "A correction cannot leave less than nothing"
+
+
+class UsageMovedOtherwise(Conflict):
+    """The call's money was reversed by hand, so what is left to correct needs a person's eye."""
+
+    code, title = "usage_moved_otherwise", "The money of this call was already moved otherwise"
+
+
 class StripeNotConfigured(Unavailable):
     code, title = "stripe_not_configured", "This platform takes no payments"
     retryable = False

@@ -235,6 +235,15 @@ def _digest(record: ProviderCallRecord) -> bytes:
     return hashlib.sha256(msgspec.json.encode(facts_of_call)).digest()
 
 
+def alerted(period_ids: Sequence[UUID]) -> list[dict[str, Any]]:
+    """Steps that budget periods have reached and nobody was told of; each comes back once."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT billing_alert(%s::uuid[])", [list(period_ids)])
+        (told,) = cursor.fetchone() or ("[]",)
+    alerts: list[dict[str, Any]] = _json(told)
+    return alerts
+
+
 def _stored(events: Sequence[_Event]) -> dict[_Key, _Stored]:
     """Settle the events; what is stored of each, by request and attempt."""
     rows = _rows(events)
