@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from accounts.selectors import personal_organization_id
 from accounts.services import access
 from accounts.types import Actor, Permission
-from billing.models import Budget, Customer, LedgerAccount
+from billing.models import Budget, LedgerAccount
 from billing.selectors import reach
 from billing.types import AccountKind, Balance, CustomerStatus
 from ideplatform.kit import money
@@ -107,7 +107,9 @@ def _budgets(organization_ids: Sequence[UUID]) -> QuerySet[Budget]:
 
 
 def _funds(organization_id: UUID) -> Funds:
-    customer = Customer.objects.filter(pk=organization_id).first()
+    found = LedgerAccount.objects.filter(customer=organization_id).select_related("customer")
+    rows = {row.kind: row for row in found}
+    customer = rows[AccountKind.WALLET].customer if rows else None
     if customer is None:
         return Funds(
             organization_id=organization_id,
@@ -115,7 +117,6 @@ def _funds(organization_id: UUID) -> Funds:
             balance=Balance(posted=money.ZERO, promo=money.ZERO, held=money.ZERO, limit=money.ZERO),
             is_open=False,
         )
-    rows = {row.kind: row for row in LedgerAccount.objects.filter(customer=customer)}
     paid, promo = rows[AccountKind.WALLET], rows[AccountKind.WALLET_PROMO]
     return Funds(
         organization_id=organization_id,

@@ -6,10 +6,13 @@ and billing people all of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from accounts.models import ApiKey, OrganizationMembership
 from accounts.services import access
@@ -68,25 +71,50 @@ class Reach:
 def of(actor: Actor) -> Reach:
     """The actor's reach at this moment; raises ScopeMissing for a key that may not see costs."""
     access.authorise_listing(actor, Permission.BILLING_VIEW)
+    known = _kept.get()
+    if known is not None and known.actor == actor:
+        return known
     memberships = OrganizationMembership.objects.filter(user_id=actor.user_id, user__is_active=True)
     if actor.key_organization_id is not None:
         memberships = memberships.filter(organization=actor.key_organization_id)
-    roles = dict(memberships.values_list("organization_id", "role"))
+    return with_roles(actor, dict(memberships.values_list("organization_id", "role")))
+
+
+def with_roles(actor: Actor, roles: Mapping[UUID, str]) -> Reach:
+    """The reach of an actor whose roles in organizations were just read."""
     own = WorkspaceMembership.objects.filter(workspace=OuterRef("pk"), user_id=actor.user_id)
     # Seeing a workspace is judged by its own rules, not by whether a key may list workspaces.
     visible = workspaces.workspaces_of(replace(actor, scopes=None))
-    working = visible.filter(
-        Exists(own.filter(role__in=_WORKING))
-        | (~Exists(own) & Q(visibility=Visibility.ORGANIZATION, default_role__in=_WORKING))
+    rows = visible.annotate(own_role=Subquery(own.values("role")[:1])).values_list(
+        "pk", "own_role", "visibility", "default_role"
     )
-    owned = visible.filter(Exists(own.filter(role=WorkspaceRole.OWNER)))
+    owned, working = [], []
+    for workspace_id, own_role, visibility, default_role in rows:
+        inherited = default_role if visibility == Visibility.ORGANIZATION else None
+        if (own_role or inherited) in _WORKING:
+            working.append(workspace_id)
+        if own_role == WorkspaceRole.OWNER:
+            owned.append(workspace_id)
     return Reach(
         actor=actor,
         paying=tuple(organization for organization, role in roles.items() if role in _PAYING),
         member_of=tuple(roles),
-        owned=tuple(owned.values_list("pk", flat=True)),
-        working=tuple(working.values_list("pk", flat=True)),
+        owned=tuple(owned),
+        working=tuple(working),
     )
+
+
+@contextmanager
+def kept(seen: Reach) -> Iterator[None]:
+    """Inside, `of` answers this reach to its actor: one page asks for several things at once."""
+    token = _kept.set(seen)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+_kept: ContextVar[Reach | None] = ContextVar("billing_reach", default=None)
 
 
 def events(actor: Actor, filters: UsageFilters) -> QuerySet[UsageEvent]:
@@ -102,8 +130,8 @@ def events(actor: Actor, filters: UsageFilters) -> QuerySet[UsageEvent]:
 
 def _check_ids(reach: Reach, filters: UsageFilters) -> None:
     actor = reach.actor
-    if filters.organization_id is not None:
-        access.require_member(actor, filters.organization_id)
+    if filters.organization_id is not None and filters.organization_id not in reach.member_of:
+        raise NotFound
     if filters.workspace_id is not None:
         workspace_access.workspace(actor, filters.workspace_id, Permission.BILLING_VIEW)
     if filters.user_id is not None and not _knows_user(reach, filters.user_id):
