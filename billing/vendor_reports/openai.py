@@ -1,0 +1,155 @@
+"""OpenAI's organization usage and costs.
+
+Input includes what came from the cache. Costs are JSON floats per day and line item; they seldom
+say key or tier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Final
+
+import msgspec
+
+from billing.types import UnitClass
+from billing.vendor_reports.values import (
+    Charge,
+    Malformed,
+    Report,
+    Usage,
+    decode,
+    finite,
+    require_dollars,
+)
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+_LARGEST_TIME: Final = 253_402_300_799  # the year 9999
+
+
+class _Used(msgspec.Struct):
+    input_tokens: Count = 0
+    input_cached_tokens: Count = 0
+    input_audio_tokens: Count = 0
+    output_tokens: Count = 0
+    output_audio_tokens: Count = 0
+    project_id: str | None = None
+    api_key_id: str | None = None
+    model: str | None = None
+    batch: bool | None = None
+    service_tier: str | None = None
+
+
+class _Amount(msgspec.Struct):
+    value: Decimal
+    currency: str
+
+
+class _Cost(msgspec.Struct):
+    amount: _Amount
+    line_item: str | None = None
+    project_id: str | None = None
+    api_key_id: str | None = None
+
+
+class _UsedBucket(msgspec.Struct):
+    start_time: Annotated[int, msgspec.Meta(ge=0, le=_LARGEST_TIME)]
+    results: list[_Used]
+
+
+class _CostBucket(msgspec.Struct):
+    start_time: Annotated[int, msgspec.Meta(ge=0, le=_LARGEST_TIME)]
+    results: list[_Cost]
+
+
+class _UsedPage(msgspec.Struct):
+    data: list[_UsedBucket]
+
+
+class _CostPage(msgspec.Struct):
+    data: list[_CostBucket]
+
+
+def usage(raw: bytes) -> Report:
+    """`organization/usage/completions` and `/embeddings`; raises Malformed."""
+    page = decode(raw, _UsedPage)
+    return Report(
+        usages=tuple(
+            one
+            for bucket in page.data
+            for result in bucket.results
+            for one in _usages(_day(bucket.start_time), result)
+        )
+    )
+
+
+def costs(raw: bytes) -> Report:
+    """`organization/costs`; raises Malformed."""
+    page = decode(raw, _CostPage)
+    return Report(
+        charges=tuple(
+            _charge(_day(bucket.start_time), result)
+            for bucket in page.data
+            for result in bucket.results
+        )
+    )
+
+
+def _usages(day: date, used: _Used) -> Iterator[Usage]:
+    if used.input_cached_tokens > used.input_tokens:
+        raise Malformed("more was cached than read")
+    quantities = {
+        UnitClass.INPUT: used.input_tokens - used.input_cached_tokens,
+        UnitClass.CACHE_READ: used.input_cached_tokens,
+        UnitClass.AUDIO_INPUT: used.input_audio_tokens,
+        UnitClass.OUTPUT: used.output_tokens,
+        UnitClass.AUDIO_OUTPUT: used.output_audio_tokens,
+    }
+    for unit_class, quantity in quantities.items():
+        if quantity:
+            yield Usage(
+                day=day,
+                model=used.model or "",
+                key=used.api_key_id or "",
+                project=used.project_id or "",
+                tier="batch" if used.batch else used.service_tier or "",
+                unit_class=unit_class,
+                quantity=quantity,
+            )
+
+
+def _charge(day: date, cost: _Cost) -> Charge:
+    require_dollars(cost.amount.currency)
+    item = cost.line_item or ""
+    model, _, rest = item.partition(", ")
+    unit_class = _class_of(rest or item)
+    return Charge(
+        day=day,
+        amount=finite(cost.amount.value),
+        label=item,
+        project=cost.project_id,
+        key=cost.api_key_id,
+        model=model if rest else None,
+        tier="batch" if "batch" in rest.lower() else None,
+        unit_class=unit_class,
+    )
+
+
+def _class_of(item: str) -> UnitClass | None:
+    """`gpt-5, cached input`: what stands behind the model says the class."""
+    words = item.lower()
+    side = UnitClass.OUTPUT if "output" in words else UnitClass.INPUT if "input" in words else None
+    if "cached" in words:
+        return UnitClass.CACHE_READ
+    if "cache write" in words:
+        return UnitClass.INPUT
+    if "audio" in words and side is not None:
+        return UnitClass.AUDIO_OUTPUT if side is UnitClass.OUTPUT else UnitClass.AUDIO_INPUT
+    if "web search" in words:
+        return UnitClass.WEB_SEARCH
+    return side
+
+
+def _day(start_time: int) -> date:
+    return datetime.fromtimestamp(start_time, UTC).date()
