@@ -51,6 +51,7 @@ class Permission(StrEnum):
     AUDIT_VIEW = "audit.view"
     BILLING_VIEW = "billing.view"
     BILLING_MANAGE = "billing.manage"
+    BILLING_OPERATE = "billing.operate"
     PLATFORM_MANAGE = "platform.manage"
     SELF = "self"
 

@@ -17,11 +17,11 @@ from accounts.types import OrganizationKind
 from bench import ground
 from bench.harness import Report, turns
 from billing.models import UsageEvent
-from billing.services import customers, holds, ledger, usage
-from billing.types import Held, LotKind, Settlement
+from billing.services import customers, holds, usage
+from billing.types import Held, Settlement
 from ideplatform.kit import ids
 from tests.billing.calls import a_call
-from tests.billing.funds import a_reservation, the_call
+from tests.billing.funds import a_reservation, give, the_call
 
 BATCH = 64
 BATCHES = 8
@@ -37,9 +37,7 @@ def _organizations(count: int) -> list[Organization]:
     )
     customers.ensure(row.pk for row in rows)
     for row in rows:
-        ledger.credit(
-            customer_id=row.pk, amount_usd=CREDIT, kind=LotKind.PAID, key=f"bench:{row.pk}"
-        )
+        give(row, CREDIT)
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ideplatform.kit.errors import (
     Conflict,
+    Forbidden,
     InvalidInput,
     MalformedRequest,
     PaymentRequired,
@@ -117,6 +118,26 @@ class UsageMovedOtherwise(Conflict):
     """The call's money was reversed by hand, so what is left to correct needs a person's eye."""
 
     code, title = "usage_moved_otherwise", "The money of this call was already moved otherwise"
+
+
+class SecondPersonRequired(Conflict):
+    """Nobody does this alone; `approvals.propose` asks for it."""
+
+    code, title = "second_person_required", "This needs the approval of a second person"
+
+
+class SelfApproval(Forbidden):
+    code, title = "self_approval", "Nobody approves what they asked for themselves"
+
+
+class ApprovalClosed(Conflict):
+    code, title = "approval_closed", "This request was decided, or its time is over"
+
+
+class ApprovalStale(Conflict):
+    """What would be done is not what the approver saw; it is asked for again, and read again."""
+
+    code, title = "approval_stale", "The request is not the one that was shown"
 
 
 class StripeNotConfigured(Unavailable):

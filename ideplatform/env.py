@@ -133,6 +133,14 @@ class Env(BaseSettings):
     billing_min_lease_s: int = Field(
         120, ge=10, description="Life of a hold whose call is not heard of, at least; seconds."
     )
+    billing_two_person_usd: Decimal = Field(
+        Decimal(100),
+        ge=0,
+        description=(
+            "What an operator may move alone at once, USD; five times that in a day, half of it "
+            "on a vendor's bill. `manage.py migrate` brings it into the database."
+        ),
+    )
 
     stripe_secret_key: SecretStr | None = Field(
         None, description="Secret or restricted key of the Stripe account; empty: no payments."

@@ -5,6 +5,13 @@ balance, facts that refuse UPDATE, DELETE and TRUNCATE, and `usage_events.commit
 transaction, for roll-ups).
 """
 
+from billing.models.approvals import (
+    ApprovalRequest,
+    BillingAudit,
+    HandMove,
+    SpentToken,
+    TwoPersonRule,
+)
 from billing.models.budgets import Budget, BudgetAlert, BudgetPeriod
 from billing.models.corrections import UsageCorrection
 from billing.models.exports import Export, ExportChunk
@@ -34,7 +41,9 @@ from billing.models.statements import Statement
 from billing.models.usage import ProviderCard, UsageEvent
 
 __all__ = [
+    "ApprovalRequest",
     "AutoRecharge",
+    "BillingAudit",
     "Budget",
     "BudgetAlert",
     "BudgetPeriod",
@@ -43,6 +52,7 @@ __all__ = [
     "Customer",
     "Export",
     "ExportChunk",
+    "HandMove",
     "Hold",
     "LedgerAccount",
     "LedgerEntry",
@@ -58,10 +68,12 @@ __all__ = [
     "ReconLine",
     "ReconRun",
     "RollupWatermark",
+    "SpentToken",
     "Statement",
     "StripeInbox",
     "StripeOutbox",
     "TopUp",
+    "TwoPersonRule",
     "UsageCorrection",
     "UsageDaily",
     "UsageEffective",

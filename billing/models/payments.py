@@ -137,7 +137,8 @@ class StripeOutbox(models.Model):
     """Something asked of Stripe, written with the business change that needs it.
 
     `idempotency_key` is the row's id, which Stripe remembers for 24 hours after `first_sent_at`
-    and which its objects carry as metadata. Whoever sends it holds it until `next_at`.
+    and which its objects carry as metadata. Whoever sends it holds it until `next_at`. An
+    operator's refund names its `actor_id`, and the request that approved it.
     """
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
@@ -154,6 +155,8 @@ class StripeOutbox(models.Model):
     first_sent_at = models.DateTimeField(null=True)
     response = models.JSONField(null=True)
     error = models.CharField(max_length=100, blank=True, default="")
+    actor_id = models.UUIDField(null=True)
+    approval_id = models.UUIDField(null=True)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

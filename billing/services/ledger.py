@@ -129,9 +129,18 @@ def credit(
 
 
 def adjust(
-    *, customer_id: UUID, amount_usd: Decimal, key: str, actor_id: UUID | None, reason: str
+    *,
+    customer_id: UUID,
+    amount_usd: Decimal,
+    key: str,
+    actor_id: UUID | None,
+    reason: str,
+    links: Mapping[str, str] | None = None,
 ) -> LedgerTxn:
-    """Correct a wallet by a signed amount, with a reason, once per key."""
+    """Correct a wallet by a signed amount, with a reason, once per key.
+
+    Taking, or giving more than one person may, commits only where `links` names its approval.
+    """
     amount = money.quantise(amount_usd)
     return post(
         kind=TxnKind.ADJUSTMENT,
@@ -139,11 +148,18 @@ def adjust(
         legs=_legs(customer_id, amount, wallet=AccountKind.WALLET, against=AccountKind.ADJUSTMENTS),
         actor_id=actor_id,
         reason=reason,
+        links=links,
     )
 
 
 @transaction.atomic
-def reverse(*, txn_id: UUID, actor_id: UUID | None, reason: str) -> LedgerTxn:
+def reverse(
+    *,
+    txn_id: UUID,
+    actor_id: UUID | None,
+    reason: str,
+    links: Mapping[str, str] | None = None,
+) -> LedgerTxn:
     """Undo a transaction by its opposite legs; burnt lots get back what was taken from them.
 
     Raises AlreadyReversed for a transaction that was undone, or is itself a reversal.
@@ -165,7 +181,7 @@ def reverse(*, txn_id: UUID, actor_id: UUID | None, reason: str) -> LedgerTxn:
         legs=legs,
         actor_id=actor_id,
         reason=reason,
-        links={"reversed": str(txn.pk)},
+        links={"reversed": str(txn.pk), **(links or {})},
         reverses=txn,
     )
 

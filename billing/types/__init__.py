@@ -1,5 +1,6 @@
 """Values other apps may use: usage and money. No framework."""
 
+from billing.types.approvals import ApprovalKind, ApprovalState, Right
 from billing.types.funds import (
     AccountKind,
     AlertKind,
@@ -67,6 +68,8 @@ __all__ = [
     "AccountKind",
     "Accuracy",
     "AlertKind",
+    "ApprovalKind",
+    "ApprovalState",
     "Balance",
     "BillingMode",
     "BudgetScope",
@@ -100,6 +103,7 @@ __all__ = [
     "ReconState",
     "ReportKind",
     "Reservation",
+    "Right",
     "RollupDimension",
     "ServiceTier",
     "Settlement",

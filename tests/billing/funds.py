@@ -9,8 +9,9 @@ from uuid import UUID
 from django.db.models import F
 
 from accounts.models import Organization
-from billing.models import Budget, BudgetPeriod, Hold, LedgerAccount
+from billing.models import Budget, BudgetPeriod, Hold, LedgerAccount, TopUp
 from billing.services import customers, ledger
+from billing.services.ledger import Leg
 from billing.types import (
     AccountKind,
     BillingMode,
@@ -21,6 +22,9 @@ from billing.types import (
     ProviderCallRecord,
     Quote,
     Reservation,
+    TopUpKind,
+    TopUpState,
+    TxnKind,
 )
 from ideplatform.kit import ids
 from tests.billing.calls import PROVIDER, a_call, usd
@@ -41,8 +45,33 @@ def a_customer(*, paid: str = "0", promo: str = "0", **columns: Any) -> Organiza
 
 
 def give(organization: Organization, amount: Decimal, *, kind: LotKind = LotKind.PAID, **more: Any):
+    """Credit, of a payment that somebody began (as the database asks of paid credit)."""
+    if kind is LotKind.PAID:
+        more["links"] = {"top_up": str(_a_payment(organization, amount).pk)}
     return ledger.credit(
         customer_id=organization.pk, amount_usd=amount, kind=kind, key=f"test:{ids.new()}", **more
+    )
+
+
+def take(organization: Organization, amount: Decimal) -> None:
+    """Let the wallet have paid for something."""
+    ledger.post(
+        kind=TxnKind.USAGE,
+        key=f"test:{ids.new()}",
+        legs=[
+            Leg(kind=AccountKind.WALLET, amount_usd=-amount, customer_id=organization.pk),
+            Leg(kind=AccountKind.REVENUE_USAGE, amount_usd=amount),
+        ],
+    )
+
+
+def _a_payment(organization: Organization, amount: Decimal) -> TopUp:
+    return TopUp.objects.create(
+        customer_id=organization.pk,
+        kind=TopUpKind.CHECKOUT,
+        state=TopUpState.FAILED,
+        amount_minor=max(int(amount * 100), 1),
+        credited=amount,
     )
 
 

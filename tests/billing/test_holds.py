@@ -7,9 +7,10 @@ import pytest
 from billing import errors
 from billing.models import Customer, Hold, LedgerTxn, UsageEvent
 from billing.services import holds, usage, verification
-from billing.types import BillingMode, Held, HoldState, Journal, Quote
+from billing.types import ApprovalKind, BillingMode, Held, HoldState, Journal, Quote
 from ideplatform.kit import ids
 from tests.billing.calls import SIMULATOR, publish, tokens, usd
+from tests.billing.console.people import approved
 from tests.billing.funds import (
     a_budget,
     a_customer,
@@ -84,6 +85,7 @@ def test_what_running_calls_hold_may_come_back():
 @pytest.mark.usefixtures("db")
 def test_a_postpaid_limit_is_money_too():
     team = a_customer()
+    approved(ApprovalKind.LIMIT, team.pk, limit_usd="5")
     Customer.objects.filter(pk=team.pk).update(postpaid_limit=5)
     holds.reserve(a_reservation(team, "5"))
     with pytest.raises(errors.InFlightExhausted):

@@ -11,10 +11,19 @@ from billing.errors import AlreadyReversed, TxnReused, TxnUnbalanced
 from billing.models import CreditLot, LedgerAccount, LedgerEntry, LedgerTxn, LotUse
 from billing.services import customers, holds, ledger, usage, verification
 from billing.services.ledger import Grant, Leg
-from billing.types import LotKind, TxnKind
+from billing.types import ApprovalKind, LotKind, TxnKind
 from ideplatform.kit import clock
 from tests.billing.calls import SIMULATOR, publish, tokens, usd
-from tests.billing.funds import a_customer, a_reservation, give, money_of, the_call, wallet
+from tests.billing.console.people import approved
+from tests.billing.funds import (
+    a_customer,
+    a_reservation,
+    give,
+    money_of,
+    take,
+    the_call,
+    wallet,
+)
 from tests.factories import a_user, an_organization
 
 pytestmark = pytest.mark.django_db
@@ -95,7 +104,7 @@ FACTS = [LedgerTxn, LedgerEntry, LotUse]
 )
 def test_facts_never_change(team, model, verb):
     give(team, usd("1"))
-    ledger.adjust(customer_id=team.pk, amount_usd=usd("-1"), key="a", actor_id=None, reason="r")
+    take(team, usd("1"))
     connection.check_constraints()
     with (
         pytest.raises(IntegrityError, match="is refused"),
@@ -127,9 +136,33 @@ def test_a_lot_cannot_be_made_larger(team):
         CreditLot.objects.update(remaining=2)
 
 
+def an_adjustment(team, amount):
+    """A correction of the wallet that two people agreed on."""
+    request = approved(ApprovalKind.ADJUSTMENT, team.pk, amount_usd=amount)
+    ledger.adjust(
+        customer_id=team.pk,
+        amount_usd=usd(amount),
+        key="a",
+        actor_id=request.proposer_id,
+        reason="r",
+        links={"approval": str(request.pk)},
+    )
+
+
+def a_reversal(team, txn, amount):
+    """The same for a transaction that is undone, which moves `amount`."""
+    request = approved(ApprovalKind.REVERSAL, team.pk, amount_usd=amount)
+    ledger.reverse(
+        txn_id=txn.pk,
+        actor_id=request.proposer_id,
+        reason="refund",
+        links={"approval": str(request.pk)},
+    )
+
+
 def test_an_adjustment_may_leave_a_debt_which_the_next_credit_pays(team):
     give(team, usd("1"))
-    ledger.adjust(customer_id=team.pk, amount_usd=usd("-3"), key="a", actor_id=None, reason="r")
+    an_adjustment(team, "-3")
     assert money_of(team) == (-2, 0, 0)
     give(team, usd("1.5"))
     assert money_of(team) == (usd("-0.5"), 0, 0)
@@ -163,15 +196,15 @@ def test_a_reversed_call_gives_each_lot_back_what_it_took(team):
 
 def test_a_reversed_top_up_takes_its_own_lot_first_and_may_leave_a_debt(team):
     refunded, kept = give(team, usd("5")), give(team, usd("2"))
-    ledger.adjust(customer_id=team.pk, amount_usd=usd("-4"), key="a", actor_id=None, reason="r")
-    ledger.reverse(txn_id=refunded.pk, actor_id=None, reason="refund")
+    take(team, usd("4"))
+    a_reversal(team, refunded, "-5")
     assert money_of(team) == (-2, 0, 0)
     assert CreditLot.objects.get(source_txn=kept).remaining == 0
 
 
 def test_a_reversed_top_up_that_was_not_spent_leaves_the_others_whole(team):
     refunded, kept = give(team, usd("5")), give(team, usd("2"))
-    ledger.reverse(txn_id=refunded.pk, actor_id=None, reason="refund")
+    a_reversal(team, refunded, "-5")
     assert money_of(team) == (2, 0, 0)
     assert CreditLot.objects.get(source_txn=kept).remaining == 2
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from django.db import connections
+from django.db import connections, transaction
 
 from billing import price_files
 from billing.models import Price
 from billing.services import price_versions
+from billing.types import ApprovalKind
 from tests.billing.calls import a_list, publish
+from tests.billing.console.people import approved
 
 
 def test_publishers_that_race_make_one_version_after_the_other(committed_db):
@@ -26,7 +28,9 @@ def test_publishers_that_race_make_one_version_after_the_other(committed_db):
     def go(version_id):
         start.wait()
         try:
-            return price_versions.publish(version_id=version_id)
+            with transaction.atomic():
+                approved(ApprovalKind.PRICES, version_id=str(version_id))
+                return price_versions.publish(version_id=version_id)
         finally:
             connections.close_all()
 

@@ -15,9 +15,10 @@ from billing.errors import PriceJump, PriceVersionConflict
 from billing.models import ModelAlias, Price, PriceVersion
 from billing.pricing import Model
 from billing.services import price_versions, prices
-from billing.types import UnitClass
+from billing.types import ApprovalKind, UnitClass
 from ideplatform.kit import clock, ids
 from tests.billing.calls import NOON, a_list, publish, usd
+from tests.billing.console.people import approved
 
 pytestmark = pytest.mark.django_db
 
@@ -178,8 +179,12 @@ def test_a_price_cannot_enter_published():
 
 
 def a_twin(row: Price, **columns: object) -> Price:
-    """The same price again, as a draft of another version."""
+    """The same price again, in another version that takes effect beside the rules of services."""
     version = PriceVersion.objects.create()
+    approved(ApprovalKind.PRICES, version_id=str(version.pk))
+    PriceVersion.objects.filter(pk=version.pk).update(
+        state="published", number=99, published_at=NOON
+    )
     values = {f.attname: getattr(row, f.attname) for f in Price._meta.concrete_fields}
     changed = {"id": ids.new(), "version_id": version.pk, "is_published": False}
     return Price.objects.create(**(values | changed | columns))

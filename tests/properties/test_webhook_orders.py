@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from billing.models import Clawback, CreditLot, LedgerTxn, TopUp
-from billing.services import ledger, verification
+from billing.services import verification
 from billing.stripe import api, inbox, payments
 from billing.types import ClawbackState
 from tests.billing.calls import usd
+from tests.billing.funds import take
 from tests.billing.stripe.stage import Team, books, deliver, post
 from tests.fakes.stripe import FakeStripe, Refused
 
@@ -119,13 +120,7 @@ def test_events_told_at_any_moment_end_in_the_same_balance(team, stripe, chances
     with _tried():
         payment = _buy(team, stripe)
         if usd(spent):
-            ledger.adjust(
-                customer_id=team.organization.pk,
-                amount_usd=-usd(spent),
-                key="spent",
-                actor_id=None,
-                reason="spent",
-            )
+            take(team.organization, usd(spent))
         for chance in chances:
             _happen(stripe, payment, chance)
             if chance[0] == "tell":

@@ -17,14 +17,14 @@ from billing.errors import (
     ModelUnpriced,
 )
 from billing.models import Budget, BudgetAlert, Hold, LedgerTxn
-from billing.services import customers, holds, ledger, verification
+from billing.services import customers, holds, verification
 from ideplatform.kit import failpoints, ids
 from ideplatform.kit.db import run_db
 from ideplatform.kit.failpoints import FailpointRaised
 from providers.models import ProviderHealth
 from providers.services import gateway, health, settling
 from providers.types import Call, EmbedCall, StopReason, Text
-from tests.billing.funds import Amount, a_budget, money_of
+from tests.billing.funds import Amount, a_budget, money_of, take
 from tests.providers.builders import (
     a_call,
     a_context,
@@ -55,13 +55,7 @@ def _limit_wallet(call: Call | EmbedCall, amount: str) -> None:
     """Leave the payer exactly `amount`, of the welcome credit of 5 USD."""
     organization = _payer(call)
     customers.ensure([organization.pk])
-    ledger.adjust(
-        customer_id=organization.pk,
-        amount_usd=Decimal(amount) - 5,
-        key=f"test:{call.request_id}",
-        actor_id=None,
-        reason="test",
-    )
+    take(organization, 5 - Decimal(amount))
 
 
 async def _purse(call: Call | EmbedCall) -> tuple[Amount, Amount]:

@@ -22,12 +22,12 @@ from billing.models import (
     StripeOutbox,
     TopUp,
 )
-from billing.services import customers, ledger
+from billing.services import customers
 from billing.stripe import inbox, recharges, topups
 from billing.stripe.topups import Started
 from ideplatform.kit import ids
 from tests.billing.calls import usd
-from tests.billing.funds import wallet
+from tests.billing.funds import take, wallet
 from tests.factories import a_user, an_actor, an_organization, join_organization
 from tests.fakes.stripe import FakeStripe
 
@@ -86,13 +86,7 @@ def configure(team: Team, **changes: Any) -> AutoRecharge:
 
 
 def spend(team: Team, amount: str) -> None:
-    ledger.adjust(
-        customer_id=team.organization.pk,
-        amount_usd=-usd(amount),
-        key=a_key(),
-        actor_id=None,
-        reason="spent",
-    )
+    take(team.organization, usd(amount))
 
 
 def post(stripe: FakeStripe, event: dict[str, Any], **signing: Any) -> Any:
