@@ -7,7 +7,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from billing.services import holds
+from billing.services import holds, rollups
 from billing.stripe import inbox, outbox, recharges
 from ideplatform.kit import accounting
 
@@ -16,6 +16,13 @@ from ideplatform.kit import accounting
 @accounting.task(public="ends holds whose process died and lots past their day; by age alone")
 def sweep_holds() -> None:
     holds.sweep()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="adds usage up for everybody; for nobody in particular")
+def fold_rollups(_payload: Mapping[str, str] | None = None) -> None:
+    """On `usage.settled`, `usage.corrected` and every five seconds."""
+    rollups.fold()
 
 
 @shared_task  # type: ignore[untyped-decorator]

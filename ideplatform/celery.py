@@ -69,6 +69,7 @@ app.conf.update(
         "billing-sweep-stripe": {"task": "billing.tasks.sweep_stripe", "schedule": 3_600.0},
         "accounts-sweep": {"task": "accounts.tasks.sweep", "schedule": 600.0},
         "accounts-extend-audit": {"task": "accounts.tasks.extend_audit", "schedule": 86_400.0},
+        "billing-fold-rollups": {"task": "billing.tasks.fold_rollups", "schedule": 5.0},
         "billing-sweep-holds": {"task": "billing.tasks.sweep_holds", "schedule": 15.0},
         "providers-probe-idle": {"task": "providers.tasks.probe_idle", "schedule": 60.0},
         "workspaces-resume-imports": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from uuid import UUID
 
 from django.conf import settings
@@ -11,12 +12,16 @@ from ideplatform.celery import app
 from ideplatform.outbox import relay
 
 EXECUTE_RUN = "agents.tasks.execute_run"
+FOLD = "billing.tasks.fold_rollups"
+FOLD_EVERY_S = 1.0
 LISTENERS: dict[str, tuple[str, ...]] = {
     "run.opened": (EXECUTE_RUN,),
     "import.requested": ("workspaces.tasks.run_import",),
     "provider.changed": ("providers.tasks.forget_cached",),
     "workspace.deleted": ("providers.tasks.retire_workspace",),
     "user.deleted": ("providers.tasks.retire_user",),
+    "usage.settled": (FOLD,),
+    "usage.corrected": (FOLD,),
     "stripe.received": ("billing.tasks.apply_stripe_event",),
     "stripe.queued": ("billing.tasks.send_stripe_message",),
 }
@@ -28,10 +33,27 @@ def wire() -> None:
 
 
 def _send(task: str, arguments: list[object]) -> None:
+    if task == FOLD and not _folds_now():
+        return
     if settings.ENV.agent_runner == "inline" and task == EXECUTE_RUN:
         run_here(task, arguments)
     else:
         app.send_task(task, args=arguments, retry=False)
+
+
+_folded_at: list[float] = [-FOLD_EVERY_S]
+
+
+def _folds_now() -> bool:
+    """Whether this fact is to wake the folder: it takes all that waits, so one a second is enough.
+
+    Every call is such a fact, and beat wakes it after five seconds anyway.
+    """
+    now = time.monotonic()
+    if now - _folded_at[0] < FOLD_EVERY_S:
+        return False
+    _folded_at[0] = now
+    return True
 
 
 def run_here(_task: str, arguments: list[object]) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from django.db import connection, transaction
 
+from billing.services import rollups
 from ideplatform.observability import metrics
 
 _TIMEOUT_MS: Final = 600_000
@@ -32,6 +33,51 @@ class Breach:
     title: str
     row: str
 
+
+_SUMS: Final = ", ".join(f"sum({name}) AS {name}" for name in rollups.SUMS)
+_SUMMED: Final = ", ".join(rollups.SUMS)
+
+
+def _differences(table: str, keys: str, rows: str) -> str:
+    """Names each sum of a table that is not what its rows add up to; a missing row is empty."""
+    return f"""
+SELECT format('%s %s: %s is %s, its rows add up to %s', '{table}', place, one.name,
+              coalesce(one.has, 'missing'), coalesce(one.should, 'nothing'))
+FROM (
+    SELECT jsonb_build_array({keys}) AS place, to_jsonb(r) AS has, to_jsonb(e) AS should
+    FROM (SELECT {keys}, {_SUMMED} FROM {table}) AS r
+    FULL JOIN ({rows}) AS e USING ({keys})
+) AS pair CROSS JOIN LATERAL (
+    SELECT name, has ->> name AS has, should ->> name AS should
+    FROM unnest(string_to_array('{_SUMMED}', ', ')) AS name
+    WHERE has -> name IS DISTINCT FROM should -> name
+) AS one
+"""  # noqa: S608 - our own names
+
+
+# Written out once per dimension: a verification that shared the folder's grouping would share its
+# mistakes.
+_FOLDED: Final = (
+    "FROM usage_effective WHERE commit_xid < (SELECT folded_before FROM billing_rollup_watermark)"
+)
+_BY_HOUR: Final = (
+    f"SELECT customer_id, date_trunc('hour', occurred_at, 'UTC') AS hour, {_SUMS} {_FOLDED}"
+    " GROUP BY 1, 2"
+)
+_BY_DAY: Final = " UNION ALL ".join(
+    f"SELECT customer_id, '{dimension}' AS dimension,"
+    f" (occurred_at AT TIME ZONE 'UTC')::date AS day, {key} AS key, {_SUMS} {_FOLDED}"
+    " GROUP BY 1, 2, 3, 4"
+    for dimension, key in {
+        "model": "model",
+        "agent": "agent_id",
+        "workspace": "coalesce(workspace_id::text, '')",
+        "user": "coalesce(user_id::text, '')",
+        "api_key": "coalesce(api_key_id::text, '')",
+        "provider": "provider_id::text",
+        "workspace_model": "concat(workspace_id::text, '/', model)",
+    }.items()
+)
 
 INVARIANTS: Final = (
     Invariant(
@@ -93,14 +139,18 @@ WHERE p.held <> coalesce(h.total, 0)
     ),
     Invariant(
         code="I4",
-        title="what a budget period has spent is what its calls cost",
+        title="what a budget period has spent is what its calls cost, corrections included",
         sql="""
 SELECT format('budget period %s of budget %s: spent %s, its calls %s', p.id, p.budget_id, p.spent,
               coalesce(u.total, 0))
 FROM billing_budget_periods p LEFT JOIN (
-    SELECT one.id, sum(CASE WHEN e.billing_mode = 'platform' THEN e.billed_cost
-                            ELSE coalesce(e.estimated_cost, 0) END) AS total
+    SELECT one.id, sum(CASE WHEN e.billing_mode = 'platform'
+        THEN e.billed_cost + coalesce(c.billed, 0)
+        ELSE coalesce(e.estimated_cost, 0) + coalesce(c.cost, 0) END) AS total
     FROM usage_events e CROSS JOIN LATERAL unnest(e.budget_period_ids) AS one(id)
+    LEFT JOIN (
+        SELECT event_id, sum(delta_billed_cost) AS billed, sum(delta_estimated_cost) AS cost
+        FROM billing_usage_corrections GROUP BY event_id) AS c ON c.event_id = e.id
     GROUP BY one.id
 ) AS u ON u.id = p.id
 WHERE p.spent <> coalesce(u.total, 0)
@@ -154,6 +204,24 @@ FROM usage_events e JOIN (
     GROUP BY l.txn_id) AS s ON s.txn_id = e.txn_id
 WHERE s.revenue <> e.billed_cost OR s.owed <> e.estimated_cost
 UNION ALL
+SELECT format('correction %s left %s billed and %s of cost, its transaction moved %s and %s', c.id,
+              c.billed, c.cost, s.revenue, s.owed)
+FROM (
+    SELECT c.id, c.txn_id, c.delta_estimated_cost AS delta,
+        e.billed_cost + sum(c.delta_billed_cost) OVER line AS billed,
+        coalesce(e.estimated_cost, 0) + sum(c.delta_estimated_cost) OVER line AS cost
+    FROM billing_usage_corrections c JOIN usage_events e ON e.id = c.event_id
+    WINDOW line AS (PARTITION BY c.event_id ORDER BY c.number)
+) AS c JOIN (
+    SELECT l.txn_id, t.kind, coalesce(sum(l.amount) FILTER (WHERE a.kind = 'revenue_usage'), 0)
+            AS revenue,
+        coalesce(sum(l.amount) FILTER (WHERE a.kind LIKE 'provider_payable:%'), 0) AS owed
+    FROM billing_ledger_entries l JOIN billing_ledger_accounts a ON a.id = l.account_id
+    JOIN billing_ledger_txns t ON t.id = l.txn_id GROUP BY l.txn_id, t.kind
+) AS s ON s.txn_id = c.txn_id
+WHERE CASE s.kind WHEN 'true_up' THEN s.revenue <> 0 OR s.owed <> c.delta
+      ELSE s.revenue <> c.billed OR s.owed <> c.cost END
+UNION ALL
 SELECT format('event %s was not counted by the platform and moved money', e.id)
 FROM usage_events e WHERE e.source = 'client' AND e.txn_id IS NOT NULL
 """,
@@ -176,6 +244,13 @@ FROM billing_credit_lots l LEFT JOIN (
 ) AS u ON u.lot_id = l.id
 WHERE l.amount - l.remaining <> coalesce(u.total, 0)
 """,
+    ),
+    Invariant(
+        code="I9",
+        title="sums by hour and day are what the folded events and corrections add up to",
+        sql=_differences("usage_hourly", "customer_id, hour", _BY_HOUR)
+        + " UNION ALL "
+        + _differences("usage_daily", "customer_id, dimension, day, key", _BY_DAY),
     ),
     Invariant(
         code="I10",

@@ -63,4 +63,7 @@ hold_overrun_usd_total = Counter(
     "hold_overrun_usd_total", "Cost above what was reserved in USD (for graphs)"
 )
 holds_open_usd = Gauge("holds_open_usd", "What live holds reserve in USD (for graphs)")
+rollup_lag_seconds = Gauge(
+    "rollup_lag_seconds", "How long the oldest usage event has waited for its sums"
+)
 ledger_drift_rows = Gauge("ledger_drift_rows", "Rows that the last verification found broken")
