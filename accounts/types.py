@@ -52,6 +52,7 @@ class Permission(StrEnum):
     BILLING_VIEW = "billing.view"
     BILLING_MANAGE = "billing.manage"
     BILLING_OPERATE = "billing.operate"
+    USAGE_REPORT = "usage.report"
     PLATFORM_MANAGE = "platform.manage"
     SELF = "self"
 
@@ -93,13 +94,13 @@ SCOPE_PERMISSIONS: dict[Scope, frozenset[Permission]] = {
     Scope.AGENTS_RUN: frozenset({_P.RUN_READ, _P.AGENT_RUN}),
     Scope.GATEWAY_CALL: frozenset({_P.PROVIDER_USE}),
     Scope.BILLING_READ: frozenset({_P.BILLING_VIEW}),
-    Scope.USAGE_REPORT: frozenset(),
+    Scope.USAGE_REPORT: frozenset({_P.USAGE_REPORT}),
 }
 """Keys never reach `SELF`, members, keys or secrets: those need a session."""
 
 ORGANIZATION_PERMISSIONS: dict[str, frozenset[Permission]] = {
     OrganizationRole.MEMBER: frozenset(
-        {_P.ORGANIZATION_VIEW, _P.WORKSPACE_CREATE, _P.PROVIDER_USE}
+        {_P.ORGANIZATION_VIEW, _P.WORKSPACE_CREATE, _P.PROVIDER_USE, _P.USAGE_REPORT}
     ),
     OrganizationRole.BILLING: frozenset({_P.ORGANIZATION_VIEW, _P.BILLING_VIEW, _P.BILLING_MANAGE}),
     OrganizationRole.ADMIN: frozenset(
@@ -111,6 +112,7 @@ ORGANIZATION_PERMISSIONS: dict[str, frozenset[Permission]] = {
             _P.ORGANIZATION_MANAGE,
             _P.AUDIT_VIEW,
             _P.BILLING_VIEW,
+            _P.USAGE_REPORT,
         }
     ),
     OrganizationRole.OWNER: frozenset(
@@ -124,6 +126,7 @@ ORGANIZATION_PERMISSIONS: dict[str, frozenset[Permission]] = {
             _P.AUDIT_VIEW,
             _P.BILLING_VIEW,
             _P.BILLING_MANAGE,
+            _P.USAGE_REPORT,
         }
     ),
 }

@@ -8,6 +8,7 @@ from ideplatform.kit.errors import (
     InvalidInput,
     MalformedRequest,
     PaymentRequired,
+    TooLarge,
     Unavailable,
     Upstream,
 )
@@ -17,6 +18,34 @@ class RequestReused(Conflict):
     """The same request and attempt arrived with other facts."""
 
     code, title = "request_reused", "This request was already recorded with other facts"
+
+
+class PayloadMismatch(Conflict):
+    """The same request and attempt was reported before with other facts, or is the platform's."""
+
+    code, title = "payload_mismatch", "This request was already recorded with other facts"
+
+
+class PlatformUsageMetered(Forbidden):
+    """The platform made the call, and counted it."""
+
+    code = "platform_usage_is_metered_by_server"
+    title = "Usage of this provider is counted by the platform alone"
+
+
+class TooManyExports(Conflict):
+    code, title = "too_many_exports", "Wait until one of your exports has ended"
+
+
+class ExportNotReady(Conflict):
+    code, title = "export_not_ready", "The export is not written yet, or failed"
+    retryable = True
+
+
+class ExportTooLarge(TooLarge):
+    """More events than an export may hold."""
+
+    code, title = "export_too_large", "Ask for a shorter window"
 
 
 class ModelUnpriced(Conflict):

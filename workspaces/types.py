@@ -51,6 +51,7 @@ _EDITOR = _VIEWER | {
     P.PROVIDER_USE,
     P.PROVIDER_MANAGE,
     P.BILLING_VIEW,
+    P.USAGE_REPORT,
 }
 ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
     WorkspaceRole.VIEWER: _VIEWER,

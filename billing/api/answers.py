@@ -82,6 +82,18 @@ class UsageEvents(msgspec.Struct, kw_only=True):
     next_cursor: str
 
 
+class ReportedUsage(msgspec.Struct, kw_only=True):
+    """What became of one report of a batch: its event, or the problem."""
+
+    status: int
+    event: UsageEvent | None
+    problem: dict[str, object] | None
+
+
+class ReportedUsages(msgspec.Struct, kw_only=True):
+    results: list[ReportedUsage]
+
+
 class SummaryPeriod(msgspec.Struct, kw_only=True, rename={"start": "from", "end": "to"}):
     """`[from, to)` in UTC; days and hours are those of `tz`."""
 

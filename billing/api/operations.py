@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from billing.api import answers, export, money_serializers, serializers, views
-from billing.errors import QueryTooBroad, TooManyBudgets
+from billing.api import (
+    answers,
+    export,
+    money_serializers,
+    report_serializers,
+    serializers,
+    views,
+)
+from billing.errors import (
+    PayloadMismatch,
+    PlatformUsageMetered,
+    QueryTooBroad,
+    TooManyBudgets,
+)
 from ideplatform.kit.openapi import Operation, describe
 
+REPORT = {
+    "request_id": "0199c2a4-7b1e-7c3d-9f00-2a1b3c4d5e6f",
+    "provider_id": "0199c2a4-7b1e-7c3d-9f00-2a1b3c4d5e6f",
+    "model": "sim-echo",
+    "tokens_input": 1000,
+    "tokens_output": 200,
+    "tokens_cache_read": 400,
+    "status": 200,
+}
 describe(
     views.Usage,
     GET=Operation(
@@ -15,6 +36,18 @@ describe(
         downloads=(export.MEDIA_TYPE,),
         query=serializers.UsageForm,
         problems=(QueryTooBroad,),
+    ),
+    POST=Operation(
+        "report_usage",
+        "Report calls with your own vendor key: one, or up to 500 as `events`.",
+        description="Priced by the platform and billed nothing. Costs and the payer are not"
+        " yours to say: such fields are refused. A batch is answered 207, each event by itself.",
+        status=201,
+        answer=answers.UsageEvent,
+        answers={200: answers.UsageEvent, 207: answers.ReportedUsages},
+        body=report_serializers.ReportsForm,
+        example=REPORT,
+        problems=(PayloadMismatch, PlatformUsageMetered),
     ),
 )
 describe(

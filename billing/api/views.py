@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponseBase, StreamingHttpResponse
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -11,7 +12,7 @@ from rest_framework.views import APIView
 from accounts.api.authentication import actor_of
 from accounts.types import Permission
 from billing import selectors
-from billing.api import export, money_serializers, serializers
+from billing.api import export, money_serializers, reports, serializers
 from billing.models import Budget as BudgetRow
 from billing.services import balances, budgets
 from billing.types import UsageFilters
@@ -21,10 +22,13 @@ from ideplatform.kit.serializers import read
 
 
 class Usage(APIView):
-    """Usage events, newest first: JSON pages, or everything as CSV."""
+    """Usage events, newest first: JSON pages, or everything as CSV. Clients report theirs."""
 
-    permissions = {"GET": Permission.BILLING_VIEW}
-    renderer_classes = [JSONRenderer, export.CSVRenderer]
+    permissions = {"GET": Permission.BILLING_VIEW, "POST": Permission.USAGE_REPORT}
+
+    def get_renderers(self) -> list[BaseRenderer]:
+        is_list = self.request is None or self.request.method != "POST"
+        return [JSONRenderer(), export.CSVRenderer()] if is_list else [JSONRenderer()]
 
     def get(self, request: Request) -> HttpResponseBase:
         asked = serializers.query(serializers.UsageForm, request)
@@ -35,6 +39,9 @@ class Usage(APIView):
             actor_of(request), filters, cursor=asked["cursor"], limit=asked["limit"]
         )
         return lists.answer(page, serializers.event)
+
+    def post(self, request: Request) -> Response:
+        return reports.receive(request)
 
 
 class Summary(APIView):

@@ -78,8 +78,9 @@ class Operation:
     """One method of a view: what it takes, what it answers and how it fails.
 
     `media` are types of a raw body, `downloads` types of a raw answer, `also` further statuses
-    without a body. `query` is a serializer or a sequence of parameters. Faults that every request
-    can meet (no credential, malformed JSON, ...) need no mention in `problems`.
+    without a body, `answers` with theirs. `query` is a serializer or a sequence of parameters.
+    Faults that every request can meet (no credential, malformed JSON, ...) need no mention in
+    `problems`.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Operation:
     answer: Any = None
     downloads: Sequence[str] = ()
     also: Mapping[int, str] = field(default_factory=dict)
+    answers: Mapping[int, Any] = field(default_factory=dict)
     body: type[serializers.Serializer[Any]] | None = None
     example: Mapping[str, object] = field(default_factory=dict)
     media: Sequence[str] = ()
@@ -123,6 +125,7 @@ def described(view: type, method: str) -> Operation | None:
 def components() -> dict[str, Any]:
     """The JSON Schemas of every answer and of problems, by name."""
     answers = {op.answer for op in _operations.values() if op.answer is not None}
+    answers |= {answer for op in _operations.values() for answer in op.answers.values()}
     types = [Problem, *sorted(answers, key=str)]
     return _schemas(types)[1]
 
@@ -207,6 +210,11 @@ class DescribedSchema(AutoSchema):
     def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
         operation = self._operation
         found = {str(operation.status): _success(operation)}
+        for status, answer in operation.answers.items():
+            found[str(status)] = {
+                "description": operation.summary,
+                "content": {JSON: {"schema": _schemas([answer])[0][0]}},
+            }
         for status, description in operation.also.items():
             found[str(status)] = {"description": description}
         return found | _failures((*self._common(), *operation.problems))

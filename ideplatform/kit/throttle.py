@@ -39,25 +39,30 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local wait, which = 0, 0
 for i, key in ipairs(KEYS) do
-  local count, window = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+  local count, window = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1])
   redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', now - window))
   local size = redis.call('ZCARD', key)
-  if size >= count then
-    local last = redis.call('ZRANGE', key, size - count, size - count, 'WITHSCORES')
-    local left = last[2] + window - now
+  local cost = tonumber(ARGV[3 * i])
+  if size + cost > count then
+    local nth = math.min(size + cost - count, size) - 1
+    local last = redis.call('ZRANGE', key, nth, nth, 'WITHSCORES')
+    local left = (size == 0 and now or last[2]) + window - now
     if left > wait then wait, which = left, i end
   end
 end
 if wait > 0 then return {0, string.format('%.0f', wait), which} end
 local stamps = {1}
 for i, key in ipairs(KEYS) do
-  local stamp = now
-  while redis.call('ZADD', key, 'NX', string.format('%.0f', stamp),
-                   string.format('%.0f', stamp)) == 0 do
-    stamp = stamp + 1
+  local stamp, own = now, {}
+  for n = 1, tonumber(ARGV[3 * i]) do
+    while redis.call('ZADD', key, 'NX', string.format('%.0f', stamp),
+                     string.format('%.0f', stamp)) == 0 do
+      stamp = stamp + 1
+    end
+    own[n] = string.format('%.0f', stamp)
   end
-  redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(ARGV[2 * i] / 1000)))
-  stamps[i + 1] = string.format('%.0f', stamp)
+  redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(ARGV[3 * i - 1] / 1000)))
+  stamps[i + 1] = table.concat(own, ' ')
 end
 return stamps
 """
@@ -78,6 +83,11 @@ REFRESH: Final = Limit(endpoint="refresh", count=60, without_redis="local")
 RUN_START: Final = Limit(endpoint="run_start", count=30, without_redis="local")
 PROVIDER_TEST: Final = Limit(endpoint="provider_test", count=6, without_redis="local")
 TOP_UP: Final = Limit(endpoint="top_up", count=20, without_redis="local")
+USAGE_REPORT: Final = Limit(endpoint="usage_report", count=600, without_redis="local")
+USAGE_REPORT_DAY: Final = Limit(
+    endpoint="usage_report_day", count=50_000, window_s=86_400, without_redis="local"
+)
+EXPORT: Final = Limit(endpoint="export", count=20, window_s=3_600, without_redis="local")
 SEARCH: Final = Limit(endpoint="search", count=60, without_redis="open")
 WRITE: Final = Limit(endpoint="write", count=300, without_redis="open")
 READ: Final = Limit(endpoint="read", count=1_200, without_redis="open")
@@ -90,10 +100,11 @@ LOGIN_ACCOUNT: Final = Limit(
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One limit for one subject."""
+    """One limit for one subject; `cost` is how many of its requests this one counts as."""
 
     limit: Limit
     key: str
+    cost: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +116,8 @@ class Taken:
     is_local: bool = False
 
 
-def of_user(limit: Limit, user_id: UUID) -> Claim:
-    return Claim(limit, redis.user_limit_key(user_id, limit.endpoint))
+def of_user(limit: Limit, user_id: UUID, *, cost: int = 1) -> Claim:
+    return Claim(limit, redis.user_limit_key(user_id, limit.endpoint), cost)
 
 
 def of_ip(limit: Limit, ip: str) -> Claim:
@@ -146,7 +157,7 @@ def give_back(taken: Taken) -> None:
     try:
         with redis.client("cache").pipeline(transaction=False) as pipeline:
             for claim, stamp in zip(taken.claims, taken.stamps, strict=True):
-                pipeline.zrem(claim.key, stamp)
+                pipeline.zrem(claim.key, *stamp.split())
             pipeline.execute()
     except redis.ERRORS as failed:
         _breaker.trip(failed)
@@ -176,23 +187,24 @@ class _LocalWindows:
         with self._lock:
             windows = [self._current(claim, now) for claim in claims]
             waits = [
-                (window[len(window) - _share(claim.limit)] + claim.limit.window_s - now, claim)
+                (_wait_s(window, claim) - now, claim)
                 for claim, window in zip(claims, windows, strict=True)
-                if len(window) >= _share(claim.limit)
+                if len(window) + claim.cost > _share(claim.limit)
             ]
             if waits:
                 wait_s, claim = max(waits, key=itemgetter(0))
                 raise _too_many(claim, wait_s)
-            for window in windows:
-                window.append(now)
+            for claim, window in zip(claims, windows, strict=True):
+                window.extend([now] * claim.cost)
         return Taken(tuple(claims), (repr(now),) * len(claims), is_local=True)
 
     def give_back(self, taken: Taken) -> None:
         with self._lock:
             for claim, stamp in zip(taken.claims, taken.stamps, strict=True):
                 window = self._windows.get(claim.key)
-                if window is not None and float(stamp) in window:
-                    window.remove(float(stamp))
+                for _ in range(claim.cost):
+                    if window is not None and float(stamp) in window:
+                        window.remove(float(stamp))
 
     def _current(self, claim: Claim, now: float) -> deque[float]:
         window = self._windows.setdefault(claim.key, deque())
@@ -231,6 +243,17 @@ def _too_many(claim: Claim, wait_s: float) -> TooManyRequests:
     return TooManyRequests(retry_after_s=max(1, math.ceil(wait_s)))
 
 
+def _wait_s(window: deque[float], claim: Claim) -> float:
+    """When the window has room for the claim, by this process's clock.
+
+    One that asks for more than a whole window is told of when the window is empty.
+    """
+    if not window:
+        return time.monotonic() + claim.limit.window_s
+    leaving = min(len(window) + claim.cost - _share(claim.limit), len(window))
+    return window[leaving - 1] + claim.limit.window_s
+
+
 def _share(limit: Limit) -> int:
     return max(1, limit.count // int(settings.ENV.web_processes))
 
@@ -241,7 +264,9 @@ def _keys(claims: Sequence[Claim]) -> list[str]:
 
 def _arguments(claims: Sequence[Claim]) -> list[int]:
     return [
-        value for claim in claims for value in (claim.limit.count, claim.limit.window_s * 1_000_000)
+        value
+        for claim in claims
+        for value in (claim.limit.count, claim.limit.window_s * 1_000_000, claim.cost)
     ]
 
 

@@ -69,10 +69,10 @@ Answer = Literal["allowed", "forbidden", "hidden", "unauthenticated"]
 _VIEW = {P.WORKSPACE_VIEW, P.FILE_READ, P.MEMORY_READ, P.RUN_READ}
 _EDIT = _VIEW | {
     P.FILE_WRITE, P.AGENT_RUN, P.MEMORY_WRITE, P.BLUEPRINT_WRITE, P.PROVIDER_USE,
-    P.PROVIDER_MANAGE, P.BILLING_VIEW,
+    P.PROVIDER_MANAGE, P.BILLING_VIEW, P.USAGE_REPORT,
 }  # fmt: skip
 _OWN = _EDIT | {P.WORKSPACE_MANAGE}
-_MEMBER = {P.ORGANIZATION_VIEW, P.WORKSPACE_CREATE, P.PROVIDER_USE}
+_MEMBER = {P.ORGANIZATION_VIEW, P.WORKSPACE_CREATE, P.PROVIDER_USE, P.USAGE_REPORT}
 _BILLING = {P.ORGANIZATION_VIEW, P.BILLING_VIEW, P.BILLING_MANAGE}
 _ADMIN = _MEMBER | {P.PROVIDER_MANAGE, P.ORGANIZATION_MANAGE, P.AUDIT_VIEW, P.BILLING_VIEW}
 _OWNER = _ADMIN | {P.BILLING_MANAGE, P.ORGANIZATION_DELETE}
@@ -172,7 +172,7 @@ def build() -> World:
     every = set(Scope)
     keys = {
         "key_all": _key(owner, organization, every),
-        "key_scopeless": _key(owner, organization, {Scope.USAGE_REPORT}),
+        "key_scopeless": _key(owner, organization, set()),
         "key_elsewhere": _key(owner, organization, every, workspace_id=other.pk),
         "key_expired": _key(owner, organization, every),
     }
