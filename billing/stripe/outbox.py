@@ -47,9 +47,11 @@ def queue(
     customer_id: UUID,
     payload: Mapping[str, Any],
     top_up: TopUp | None = None,
+    actor_id: UUID | None = None,
+    approval_id: UUID | None = None,
 ) -> StripeOutbox:
     """Write a message in the caller's transaction; whoever wrote it sends it after the commit,
-    and `send_due` what they did not."""
+    and `send_due` what they did not. An operator's refund says whose it is, and who agreed."""
     message_id = ids.new()
     marks = {"outbox_id": str(message_id), "organization_id": str(customer_id)}
     marks |= {"top_up_id": str(top_up.pk)} if top_up else {}
@@ -63,6 +65,8 @@ def queue(
         top_up=top_up,
         payload=marked,
         idempotency_key=str(message_id),
+        actor_id=actor_id,
+        approval_id=approval_id,
         next_at=database_now() + LEASE,
     )
 

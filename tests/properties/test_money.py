@@ -32,6 +32,7 @@ from ideplatform.kit import ids
 from ideplatform.kit.errors import PlatformError
 from tests.billing.calls import SIMULATOR, publish, tokens
 from tests.billing.funds import a_budget, a_customer, a_reservation, give, money_of, the_call
+from tests.factories import a_user
 from tests.properties.money_model import Budget, Purse
 
 QUICK = settings(
@@ -54,7 +55,9 @@ class Money(RuleBasedStateMachine):
 
     @initialize(paid=AMOUNTS, promo=AMOUNTS)
     def open(self, paid: Decimal, promo: Decimal) -> None:
-        self.team = a_customer(paid=str(paid), promo=str(promo))
+        self.operator = a_user(is_staff=True).pk  # of each run its own: a day's gifts are limited
+        self.team = a_customer(paid=str(paid))
+        give(self.team, promo, kind=LotKind.PROMO, actor_id=self.operator)
         self.users = [ids.new(), ids.new()]
         self.budgets = [
             a_budget(self.team, "30"),
@@ -74,7 +77,7 @@ class Money(RuleBasedStateMachine):
 
     @rule(amount=AMOUNTS, kind=st.sampled_from(LotKind))
     def top_up(self, amount: Decimal, kind: LotKind) -> None:
-        give(self.team, amount, kind=kind)
+        give(self.team, amount, kind=kind, actor_id=self.operator)
         if kind is LotKind.PAID:
             self.model.paid += amount
         else:
@@ -140,7 +143,7 @@ class Money(RuleBasedStateMachine):
         if key is None:
             return
         event = UsageEvent.objects.get(hold_id=key)
-        ledger.reverse(txn_id=event.txn_id, actor_id=None, reason="refund")
+        ledger.reverse(txn_id=event.txn_id, actor_id=self.operator, reason="refund")
         self.model.refund(key)
 
     @rule(
