@@ -23,6 +23,7 @@ urlpatterns = [
     path("problems", pages.problems),
     path("problems/<slug:code>", pages.problem),
     path("account/", include("accounts.web.urls")),
+    path("billing/", include("billing.web.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/", include(api_v1)),
 ]

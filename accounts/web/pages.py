@@ -7,6 +7,7 @@ every other failure is a page of its own, or the part of one that htmx asked for
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 import structlog
@@ -36,12 +37,17 @@ class Page(View):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             self._admit(request)
-            response = super().dispatch(request, *args, **kwargs)
+            with ExitStack() as stack:
+                self.begin(request, stack)
+                response = super().dispatch(request, *args, **kwargs)
         except Exception as failed:  # noqa: BLE001 - a failure of a page is a page
             response = self._failed(request, failed)
         patch_vary_headers(response, ["Cookie", "HX-Request-Type"])
         response.headers["Cache-Control"] = "no-store"
         return response
+
+    def begin(self, request: HttpRequest, stack: ExitStack) -> None:
+        """What an app reads before each of its pages, and keeps until the page is done."""
 
     def http_method_not_allowed(
         self, request: HttpRequest, *args: Any, **kwargs: Any

@@ -35,7 +35,7 @@ class Choices:
     providers: tuple[Named, ...]
 
 
-def of(dimension: str, ids: Iterable[UUID]) -> dict[UUID, str]:
+def of(dimension: str, ids: Iterable[UUID]) -> dict[object, str]:
     """The names of ids that a summary grouped by; what was deleted since has none."""
     wanted = set(ids)
     rows = _ROWS[dimension]() if dimension in _ROWS and wanted else None

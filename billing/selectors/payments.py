@@ -12,6 +12,7 @@ from accounts.services import access
 from accounts.types import Actor, Permission
 from billing.models import AutoRecharge, TopUp
 from ideplatform.kit import paging
+from ideplatform.kit.errors import NotFound
 from ideplatform.kit.paging import Page
 
 
@@ -27,6 +28,15 @@ def top_ups_page(
         cursor=cursor,
         limit=limit,
     )
+
+
+def top_up_of_checkout(actor: Actor, organization_id: UUID, session_id: str) -> TopUp:
+    """The purchase that a page of Stripe was opened for; raises NotFound, Forbidden."""
+    rows = TopUp.objects.filter(customer=_chosen(actor, organization_id))
+    found = rows.filter(checkout_session=session_id).first()
+    if found is None:
+        raise NotFound
+    return found
 
 
 def auto_recharge(actor: Actor, organization_id: UUID | None = None) -> AutoRecharge | None:

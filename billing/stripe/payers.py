@@ -54,4 +54,5 @@ def open_portal(*, actor: Actor, organization_id: UUID) -> str:
     """
     access.authorise(actor, Permission.BILLING_MANAGE, organization_id)
     api.require_configured()
-    return api.portal(ensure(organization_id), return_url=f"{settings.ENV.public_url}/billing/")
+    back = f"{settings.ENV.public_url}/billing/payment?organization={organization_id}"
+    return api.portal(ensure(organization_id), return_url=back)

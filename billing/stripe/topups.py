@@ -56,7 +56,7 @@ def start(
         organization_id=organization_id,
         amount_minor=amount_minor,
         request_key=request_key,
-        payload=_checkout(payer, amount_minor, saves_card=saves_card),
+        payload=_checkout(payer, organization_id, amount_minor, saves_card=saves_card),
     )
     message = outbox.send(message_id)
     top_up = TopUp.objects.get(messages=message)
@@ -111,8 +111,10 @@ def _queued(
     return message.pk
 
 
-def _checkout(payer: str, amount_minor: int, *, saves_card: bool) -> dict[str, Any]:
-    back = f"{settings.ENV.public_url}/billing/"
+def _checkout(
+    payer: str, organization_id: UUID, amount_minor: int, *, saves_card: bool
+) -> dict[str, Any]:
+    back = f"{settings.ENV.public_url}/billing/payment?organization={organization_id}"
     return {
         "mode": "payment",
         "customer": payer,
@@ -129,6 +131,7 @@ def _checkout(payer: str, amount_minor: int, *, saves_card: bool) -> dict[str, A
         # In another currency than was asked for, the amount would be another one too.
         "adaptive_pricing": {"enabled": False},
         "payment_intent_data": {"setup_future_usage": "off_session"} if saves_card else {},
-        "success_url": f"{back}?top_up=paid",
-        "cancel_url": f"{back}?top_up=cancelled",
+        # Stripe puts the session's id in place of the name in braces.
+        "success_url": f"{back}&checkout={{CHECKOUT_SESSION_ID}}",
+        "cancel_url": f"{back}&checkout=cancelled",
     }

@@ -1,0 +1,161 @@
+"""`/billing/budgets`: what each key spends, and the limits of an organization."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+
+from accounts.models import ApiKey
+from accounts.types import Permission
+from billing import selectors
+from billing.api import money_serializers
+from billing.models import Budget
+from billing.selectors import names
+from billing.selectors.summaries import Totals, summary
+from billing.selectors.viewers import Place
+from billing.services import budgets
+from billing.types import BudgetScope, OnHard, PeriodKind
+from billing.web import forms
+from billing.web.overview import limit
+from billing.web.pages import BillingPage
+from billing.windows import this_month
+from ideplatform.kit import clock
+from ideplatform.kit.errors import Conflict, InvalidInput
+
+_PATH = "/billing/budgets"
+_EACH = (
+    BudgetScope.WORKSPACE,
+    BudgetScope.USER,
+    BudgetScope.API_KEY,
+    BudgetScope.PROVIDER,
+    BudgetScope.RUN,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySpend:
+    """A key, and what its calls of this month come to."""
+
+    key: ApiKey
+    totals: Totals
+
+
+class Budgets(BillingPage):
+    """Keys with what they spend, budgets with how full they are, and the form of a new one."""
+
+    permissions = {"GET": Permission.BILLING_VIEW, "POST": Permission.BILLING_MANAGE}
+    section = _PATH
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self._page({})
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        place = self.money_place()
+        try:
+            form = forms.new_budget(request.POST, place.id)
+            budgets.create(
+                actor=self.actor,
+                organization_id=place.id,
+                subject=money_serializers.subject(form),
+                limits=money_serializers.limits(form),
+            )
+        except (InvalidInput, Conflict) as refused:
+            more = {"sent": request.POST.dict(), "faults": forms.faults(refused)}
+            return self._page(more, status=refused.status)
+        return self.to(_PATH, done="created")
+
+    def _page(self, more: dict[str, Any], *, status: int = 200) -> HttpResponse:
+        place = self.place
+        context = {
+            "keys": [] if place is None else self._keys(place),
+            "limits": [] if place is None or not place.sees_money else self._limits(place),
+            "done": self.request.GET.get("done", ""),
+            "is_manager": place is not None and place.manages_money,
+            "choices": self._choices(place),
+            "each": _EACH,
+            "periods": [one.value for one in PeriodKind],
+            "sent": {},
+            "faults": {},
+        }
+        return self.shown("billing/budgets.html", context | more, status=status)
+
+    def _keys(self, place: Place) -> list[KeySpend]:
+        window = this_month(clock.now(), self.zone)
+        filters = self.filters(organization_id=place.id)
+        found = summary(self.actor, window, filters=filters, group_by=["api_key"])
+        spent = {dict(group.key)["api_key"]: group.totals for group in found.groups}
+        return [
+            KeySpend(key=key, totals=spent.get(key.pk, Totals()))
+            for key in names.keys(self.viewer.reach, place.id)
+        ]
+
+    def _limits(self, place: Place) -> list[Any]:
+        rows = list(selectors.budgets(self.actor, place.id).order_by("created_at", "pk"))
+        return [limit(one) for one in selectors.filled(rows)]
+
+    def _choices(self, place: Place | None) -> names.Choices | None:
+        if place is None or not place.manages_money:
+            return None
+        return names.choices(self.viewer.reach, place.id)
+
+
+class OneBudget(BillingPage):
+    """A budget's limits; what it limits is for ever."""
+
+    permissions = {"GET": Permission.BILLING_MANAGE, "POST": Permission.BILLING_MANAGE}
+    section = _PATH
+
+    def get(self, request: HttpRequest, budget_id: UUID) -> HttpResponse:
+        budget = self._budget(budget_id)
+        return self._page(budget, _stored(budget), {})
+
+    def post(self, request: HttpRequest, budget_id: UUID) -> HttpResponse:
+        budget = self._budget(budget_id)
+        try:
+            changes = money_serializers.changes(forms.changed_budget(request.POST))
+            budgets.update(actor=self.actor, budget_id=budget_id, changes=changes)
+        except (InvalidInput, Conflict) as refused:
+            sent, faults = request.POST.dict(), forms.faults(refused)
+            return self._page(budget, sent, faults, status=refused.status)
+        return self.to(_PATH, done="changed")
+
+    def _budget(self, budget_id: UUID) -> Budget:
+        budget = budgets.of(self.actor, budget_id, Permission.BILLING_MANAGE)
+        self.place = self.viewer.place(budget.customer_id)
+        return budget
+
+    def _page(
+        self, budget: Budget, sent: Any, faults: dict[str, str], *, status: int = 200
+    ) -> HttpResponse:
+        context = {"budget": budget, "sent": sent, "faults": faults}
+        return self.shown("billing/budget.html", context, status=status)
+
+
+class BudgetEnd(BillingPage):
+    """Ends a budget; what it counted is kept."""
+
+    permissions = {"POST": Permission.BILLING_MANAGE}
+    section = _PATH
+
+    def post(self, request: HttpRequest, budget_id: UUID) -> HttpResponse:
+        budget = budgets.of(self.actor, budget_id, Permission.BILLING_MANAGE)
+        budgets.delete(actor=self.actor, budget_id=budget_id)
+        self.place = self.viewer.place(budget.customer_id)
+        return self.to(_PATH, done="deleted")
+
+
+def _stored(budget: Budget) -> dict[str, object]:
+    """A budget as its form is filled in."""
+    return {
+        "name": budget.name,
+        "hard": forms.amount(budget.hard),
+        "soft": forms.amount(budget.soft),
+        "alert_steps": ", ".join(map(str, budget.alert_steps)),
+        "on_hard": OnHard(budget.on_hard).value,
+        "degrade_to": budget.degrade_to,
+        "counts_byok": budget.counts_byok,
+        "is_enabled": budget.is_enabled,
+    }
