@@ -38,6 +38,7 @@ from billing.types import (
 from ideplatform.kit import clock, money
 from ideplatform.kit.db import database_now
 from ideplatform.kit.errors import PlatformError
+from ideplatform.kit.failpoints import hit
 from ideplatform.observability import metrics
 
 log = structlog.get_logger(__name__)
@@ -90,6 +91,7 @@ def extend_many(wanted: Sequence[tuple[UUID, Decimal]]) -> list[PlatformError | 
     ]
     document = msgspec.json.encode(asked).decode()
     rows = retried(functools.partial(_rows, "SELECT * FROM billing_extend(%s::jsonb)", [document]))
+    hit("after_extend")
     ordered = sorted(rows, key=lambda row: int(row["ord"]))
     return [None if row["refusal"] is None else _refusal(row) for row in ordered]
 
@@ -98,6 +100,7 @@ def dispatch_many(hold_ids: Sequence[UUID], *, lease_s: int) -> int:
     """Commit that pending calls are about to leave; how many of them were still pending."""
     with connection.cursor() as cursor:
         cursor.execute(_DISPATCH, [lease_s, list(hold_ids)])
+        hit("after_dispatch")
         return int(cursor.rowcount)
 
 
@@ -115,11 +118,14 @@ def renew(running: Sequence[Journal], *, lease_s: int) -> None:
     )
     with connection.cursor() as cursor:
         cursor.execute(_RENEW, [lease_s, *columns])
+    hit("after_renew")
 
 
 def void_many(hold_ids: Sequence[UUID]) -> int:
     """Give back what calls reserved that were not sent, or that the vendor does not bill."""
-    return _release(hold_ids, HoldState.VOIDED)
+    released = _release(hold_ids, HoldState.VOIDED)
+    hit("after_void")
+    return released
 
 
 def sweep() -> int:
@@ -146,7 +152,9 @@ def sweep() -> int:
 def _expire_batch() -> int:
     dead = Hold.objects.filter(state=HoldState.PENDING, expires_at__lt=Now()).order_by("pk")
     found = dead.select_for_update(skip_locked=True, no_key=True).values_list("pk", flat=True)
-    return _release(list(found[:SWEEP_BATCH]), HoldState.EXPIRED)
+    released = _release(list(found[:SWEEP_BATCH]), HoldState.EXPIRED)
+    hit("in_expiry")
+    return released
 
 
 @transaction.atomic
@@ -155,7 +163,9 @@ def _recover_batch() -> int:
     dead = Hold.objects.filter(state=HoldState.DISPATCHED, expires_at__lt=Now())
     rows = dead.order_by("expires_at").select_for_update(skip_locked=True, no_key=True)
     now = database_now()
-    return sum(_recover(row, now) for row in rows[:SWEEP_BATCH])
+    recovered = sum(_recover(row, now) for row in rows[:SWEEP_BATCH])
+    hit("in_sweep")
+    return recovered
 
 
 def _recover(hold: Hold, now: datetime) -> bool:
@@ -222,7 +232,9 @@ def _asked(calls: Sequence[Reservation]) -> list[dict[str, object]]:
 
 
 def _reserved(document: str) -> list[dict[str, Any]]:
-    return _rows("SELECT * FROM billing_reserve(%s::jsonb)", [document])
+    rows = _rows("SELECT * FROM billing_reserve(%s::jsonb)", [document])
+    hit("after_reserve")
+    return rows
 
 
 def _rows(sql: str, params: Sequence[Any]) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from billing.services import lots
 from billing.types import AccountKind, LotKind, TxnKind
 from ideplatform.kit import ids, money
 from ideplatform.kit.db import database_now
+from ideplatform.kit.failpoints import hit
 
 log = structlog.get_logger(__name__)
 
@@ -213,6 +214,7 @@ def _expire(lot_id: UUID) -> int:
         ),
         links={"lot": str(lot.pk)},
     )
+    hit("in_lot_expiry")
     return 1
 
 

@@ -28,6 +28,7 @@ from billing.types import MessageKind, MessageState
 from ideplatform.kit import ids
 from ideplatform.kit.db import database_now
 from ideplatform.kit.errors import PlatformError
+from ideplatform.kit.failpoints import hit
 
 log = structlog.get_logger(__name__)
 
@@ -80,11 +81,13 @@ def send(message_id: UUID) -> StripeOutbox:
     message, was_sent_at = _claim(message_id)
     if message.state == MessageState.DONE:
         return message
+    hit("before_stripe")
     try:
         made = _ask(message, was_sent_at)
     except PlatformError as failed:
         _failed(message, failed)
         raise
+    hit("after_stripe")
     retried(functools.partial(_record, message, made))
     _follow_up(message, made)
     message.refresh_from_db()

@@ -41,6 +41,7 @@ from billing.types import (
 from ideplatform.kit import ids, money
 from ideplatform.kit.db import database_now
 from ideplatform.kit.errors import NotFound
+from ideplatform.kit.failpoints import hit
 from ideplatform.outbox import facts
 
 log = structlog.get_logger(__name__)
@@ -93,6 +94,7 @@ def settle(payment_id: str) -> bool:
         taken = [*_refunds(api.refunds_of(payment.id)), *_disputes(api.disputes_of(payment.id))]
         taken.sort(key=lambda one: (one.created, one.id))
     retried(functools.partial(_apply, top_up.pk, payment, taken))
+    hit("after_payment")
     return True
 
 
@@ -185,6 +187,7 @@ def _apply(top_up_id: UUID, payment: Payment, taken: Sequence[_Taken]) -> None:
             _claw(top_up, one)
         _restate(top_up)
         _park_or_release(top_up.customer_id)
+        hit("in_payment")
     elif payment.status in _ENDED and top_up.kind == TopUpKind.RECHARGE:
         # On Stripe's page a person can try again; of a saved card this was the one try.
         fail(top_up.pk)
