@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from billing.forecasting import ForecastMethod
 from billing.types import (
     Accuracy,
     BillingMode,
@@ -104,15 +105,20 @@ class SummaryPeriod(msgspec.Struct, kw_only=True, rename={"start": "from", "end"
 
 
 class SummaryTotals(msgspec.Struct, kw_only=True):
+    """Corrections count where their events do. `failed_requests` ended in an error or a crash."""
+
     requests: int
+    failed_requests: int
+    unpriced_requests: int
     tokens_input: int
     tokens_output: int
     tokens_cache_read: int
+    tokens_cache_write: int
+    tokens_reasoning: int
     estimated_cost: Decimal
     billed_cost: Decimal
     byok_estimated_cost: Decimal
     saved_by_cache: Decimal
-    unpriced_requests: int
 
 
 class SummaryGroup(SummaryTotals, kw_only=True):
@@ -205,6 +211,18 @@ class SummaryBudget(msgspec.Struct, kw_only=True):
     resets_at: datetime | None
 
 
+class Forecast(msgspec.Struct, kw_only=True):
+    """What will have been billed at the window's end, USD: in four of five cases `low` to `high`.
+
+    By `pace` (too few days to judge by) `low` is what is spent already; `closed` windows are over.
+    """
+
+    low: Decimal
+    mid: Decimal
+    high: Decimal
+    method: ForecastMethod
+
+
 class Summary(msgspec.Struct, kw_only=True):
     """Totals, groups and series each add up to the same, exactly.
 
@@ -219,6 +237,7 @@ class Summary(msgspec.Struct, kw_only=True):
     series: list[SummaryPoint]
     budgets: list[SummaryBudget]
     balance: Money | None
+    forecast: Forecast
     as_of: datetime
     exact: bool
     previous: SummaryBefore | msgspec.UnsetType = msgspec.UNSET

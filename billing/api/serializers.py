@@ -12,6 +12,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from billing.api import money_serializers
+from billing.forecasting import Forecast
 from billing.models import UsageEvent
 from billing.selectors import Filled, Funds
 from billing.selectors.summaries import GROUPS, TIMES, Group, Point, Summary, Totals
@@ -200,6 +201,7 @@ def summary(
         "series": [_point(point) for point in found.series],
         "budgets": [money_serializers.budget_in_summary(one) for one in budgets],
         "balance": None if funds is None else money_serializers.balance(funds),
+        "forecast": _forecast(found.forecast),
         "as_of": found.as_of,
         "exact": True,
     }
@@ -219,6 +221,15 @@ def _totals(totals: Totals) -> dict[str, object]:
     return {
         name: money.text(value) if isinstance(value, Decimal) else value
         for name, value in asdict(totals).items()
+    }
+
+
+def _forecast(forecast: Forecast) -> dict[str, object]:
+    return {
+        "low": money.text(forecast.low),
+        "mid": money.text(forecast.mid),
+        "high": money.text(forecast.high),
+        "method": forecast.method,
     }
 
 

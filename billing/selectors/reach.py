@@ -37,13 +37,18 @@ _WORKING = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """Where an actor's view ends. Ids, read once per request."""
+    """Where an actor's view ends. Ids, read once per request.
+
+    `elsewhere` are the workspaces, of all it works in, whose organization it does not see whole.
+    A workspace never changes its organization, and that one pays for calls in it.
+    """
 
     actor: Actor
     paying: tuple[UUID, ...]
     member_of: tuple[UUID, ...]
     owned: tuple[UUID, ...]
     working: tuple[UUID, ...]
+    elsewhere: tuple[UUID, ...]
 
     @property
     def administered(self) -> tuple[UUID, ...]:
@@ -53,19 +58,45 @@ class Reach:
     @property
     def events(self) -> QuerySet[UsageEvent]:
         """The usage events the actor may see."""
+        return UsageEvent.objects.filter(self.visible)
+
+    @property
+    def visible(self) -> Q:
+        """The same as a condition, on events or on `usage_effective`."""
         own = Q(workspace_id__in=self.working) | Q(
             workspace_id__isnull=True, customer_id__in=self.member_of
         )
-        visible = UsageEvent.objects.filter(
+        return self.by_key & (
             Q(customer_id__in=self.paying)
             | Q(workspace_id__in=self.owned)
             | (Q(user_id=self.actor.user_id) & own)
         )
+
+    @property
+    def beside(self) -> Q | None:
+        """What of `visible` is of organizations that the actor does not see whole, if any can be.
+
+        Says it without the workspaces of the others, whose rows would all be looked at in vain.
+        """
+        partly = tuple(set(self.member_of) - set(self.paying))
+        if not self.elsewhere and not partly:
+            return None
+        own = Q(workspace_id__in=self.elsewhere) | Q(
+            workspace_id__isnull=True, customer_id__in=partly
+        )
+        owned = tuple(set(self.owned) & set(self.elsewhere))
+        mine = Q(workspace_id__in=owned) | (Q(user_id=self.actor.user_id) & own)
+        return self.by_key & ~Q(customer_id__in=self.paying) & mine
+
+    @property
+    def by_key(self) -> Q:
+        """An API key's own limits."""
+        limits = Q()
         if self.actor.key_organization_id is not None:
-            visible = visible.filter(customer_id=self.actor.key_organization_id)
+            limits &= Q(customer_id=self.actor.key_organization_id)
         if self.actor.key_workspace_id is not None:
-            visible = visible.filter(workspace_id=self.actor.key_workspace_id)
-        return visible
+            limits &= Q(workspace_id=self.actor.key_workspace_id)
+        return limits
 
 
 def of(actor: Actor) -> Reach:
@@ -86,21 +117,25 @@ def with_roles(actor: Actor, roles: Mapping[UUID, str]) -> Reach:
     # Seeing a workspace is judged by its own rules, not by whether a key may list workspaces.
     visible = workspaces.workspaces_of(replace(actor, scopes=None))
     rows = visible.annotate(own_role=Subquery(own.values("role")[:1])).values_list(
-        "pk", "own_role", "visibility", "default_role"
+        "pk", "organization_id", "own_role", "visibility", "default_role"
     )
-    owned, working = [], []
-    for workspace_id, own_role, visibility, default_role in rows:
+    paying = tuple(organization for organization, role in roles.items() if role in _PAYING)
+    owned, working, elsewhere = [], [], []
+    for workspace_id, organization_id, own_role, visibility, default_role in rows:
         inherited = default_role if visibility == Visibility.ORGANIZATION else None
         if (own_role or inherited) in _WORKING:
             working.append(workspace_id)
+            if organization_id not in paying:
+                elsewhere.append(workspace_id)
         if own_role == WorkspaceRole.OWNER:
             owned.append(workspace_id)
     return Reach(
         actor=actor,
-        paying=tuple(organization for organization, role in roles.items() if role in _PAYING),
+        paying=paying,
         member_of=tuple(roles),
         owned=tuple(owned),
         working=tuple(working),
+        elsewhere=tuple(elsewhere),
     )
 
 
@@ -123,9 +158,14 @@ def events(actor: Actor, filters: UsageFilters) -> QuerySet[UsageEvent]:
     Raises NotFound for an id that is not the actor's to name, as for one that does not exist;
     Forbidden for a workspace where the actor's role does not cover costs.
     """
+    return checked(actor, filters).events.filter(condition(filters))
+
+
+def checked(actor: Actor, filters: UsageFilters) -> Reach:
+    """The actor's reach, once all that the filters name is the actor's to name; raises alike."""
     reach = of(actor)
     _check_ids(reach, filters)
-    return reach.events.filter(_condition(filters))
+    return reach
 
 
 def _check_ids(reach: Reach, filters: UsageFilters) -> None:
@@ -198,7 +238,8 @@ _OTHER = {
 }
 
 
-def _condition(filters: UsageFilters) -> Q:
+def condition(filters: UsageFilters) -> Q:
+    """What the filters mean, on usage events."""
     lookups = {name: name for name in _EQUAL} | _OTHER
     return Q(
         **{

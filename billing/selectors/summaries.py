@@ -1,55 +1,28 @@
-"""Sums of usage over a window: one statement, so that all parts come from one snapshot."""
+"""What a window's usage adds up to: totals, groups, series and a forecast, of one moment."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
-
-from django.contrib.postgres.fields import ArrayField
-from django.core.exceptions import EmptyResultSet
-from django.db import OperationalError, connection, models, transaction
-from django.db.backends.utils import CursorWrapper
-from django.db.models import ExpressionWrapper, F, Func, Q, QuerySet, Value
+from typing import Final
 
 from accounts.types import Actor
+from billing import forecasting
 from billing.errors import QueryTooBroad
-from billing.models import UsageEvent
-from billing.selectors import reach
-from billing.types import BillingMode, UsageFilters
-from billing.windows import Interval, Span, Window, before, spans
-from ideplatform.kit import money
+from billing.forecasting import Forecast
+from billing.selectors import reach, sums
+from billing.selectors.sums import COLUMNS, Part, Row, Totals
+from billing.types import UsageFilters
+from billing.windows import Interval, Span, Window, before, of_period, spans
+from ideplatform.kit import clock
 
-GROUPS: Final = {
-    "model": "model",
-    "agent": "agent_id",
-    "workspace": "workspace_id",
-    "user": "user_id",
-    "provider": "provider_id",
-    "api_key": "api_key_id",
-}
+GROUPS: Final = COLUMNS
 TIMES: Final = ("day", "hour")
 MAX_GROUPS: Final = 10_000
 TIMEOUT_MS: Final = 5_000
-_CANCELLED: Final = "57014"
 _HOURLY_BELOW_DAYS: Final = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """Sums of events. Costs are USD: the vendors' (known ones), what was billed, the own keys'."""
-
-    requests: int = 0
-    tokens_input: int = 0
-    tokens_output: int = 0
-    tokens_cache_read: int = 0
-    estimated_cost: Decimal = money.ZERO
-    billed_cost: Decimal = money.ZERO
-    byok_estimated_cost: Decimal = money.ZERO
-    saved_by_cache: Decimal = money.ZERO
-    unpriced_requests: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +43,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The window's totals, groups and series; each of the three adds up to the same."""
+    """The window's totals, groups and series; each of the three adds up to the same.
+
+    Corrections count where their events do. `forecast` is of what will have been billed.
+    """
 
     window: Window
     interval: Interval
@@ -79,6 +55,7 @@ class Summary:
     series: tuple[Point, ...]
     previous_window: Window | None
     previous: Totals | None
+    forecast: Forecast
     as_of: datetime
 
 
@@ -90,18 +67,45 @@ def summary(
     group_by: Sequence[str] = (),
     compares: bool = False,
     most_groups: int = MAX_GROUPS,
+    timeout_ms: int = TIMEOUT_MS,
 ) -> Summary:
     """What the actor's visible usage of a window adds up to, exactly.
 
     `group_by` names at most two of model, agent, workspace, user, provider, api_key, day, hour
-    (one of the last two). Raises NotFound for foreign ids, QueryTooBroad after 5 s or for more
-    than `most_groups` groups.
+    (one of the last two). Raises NotFound for foreign ids, QueryTooBroad after `timeout_ms` or for
+    more than `most_groups` groups.
     """
-    interval = _interval(window, group_by)
-    earlier = before(window) if compares else None
-    buckets = spans(window, interval)
-    rows = _rows(actor, filters or UsageFilters(), window, earlier, buckets, group_by, most_groups)
-    return _folded(rows, window, earlier, interval, buckets, group_by)
+    meant = filters or UsageFilters()
+    seen = reach.checked(actor, meant)
+    now = clock.now()
+    question = _Question(
+        window=window,
+        earlier=before(window) if compares else None,
+        buckets=spans(window, interval := _interval(window, group_by)),
+        group_by=group_by,
+        history=_history(window, now),
+        most_groups=most_groups,
+    )
+    answer = sums.read(seen, meant, question.parts(), timeout_ms=timeout_ms)
+    rows = dict(zip(question.names(), answer.parts, strict=True))
+    series, previous = question.series(rows["series"])
+    totals = sums.added([point.totals for point in series])
+    return Summary(
+        window=window,
+        interval=interval,
+        totals=totals,
+        groups=question.groups(rows.get("groups"), series),
+        series=series,
+        previous_window=question.earlier,
+        previous=previous,
+        forecast=forecasting.forecast(
+            window,
+            now=now,
+            spent=totals.billed_cost,
+            history=question.daily_costs(rows.get("history", ())),
+        ),
+        as_of=answer.as_of,
+    )
 
 
 def _interval(window: Window, group_by: Sequence[str]) -> Interval:
@@ -111,189 +115,94 @@ def _interval(window: Window, group_by: Sequence[str]) -> Interval:
     return Interval.HOUR if window.length.days < _HOURLY_BELOW_DAYS else Interval.DAY
 
 
-def _rows(
-    actor: Actor,
-    filters: UsageFilters,
-    window: Window,
-    earlier: Window | None,
-    buckets: Sequence[Span],
-    group_by: Sequence[str],
-    most_groups: int,
-) -> _Rows:
-    """Run the one statement. What comes before the window's start is there for the comparison."""
-    start = earlier.start if earlier else window.start
-    meant = replace(filters, start=start, end=window.end)
-    columns = {f"k{n}": F(GROUPS[name]) for n, name in enumerate(_dimensions(group_by))}
-    events = reach.events(actor, meant).annotate(
-        is_current=_is_current(window), bucket=_bucket(buckets), **columns
-    )
-    limit = 2 * most_groups + 2 * len(buckets) + 2
-    sql, params = _statement(
-        events.values("is_current", "bucket", *columns, *_MEASURES), [*columns], group_by, limit
-    )
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = {TIMEOUT_MS}")
-        cursor.execute("SELECT now()")
-        as_of: datetime = cursor.fetchone()[0]
-        found = _fetched(cursor, sql, params) if sql else []
-    if len(found) == limit:
-        raise QueryTooBroad(f"More than {most_groups} groups.")
-    return _Rows(as_of=as_of, found=found, dimensions=len(columns), most_groups=most_groups)
-
-
-_MEASURES: Final = (
-    "tokens_input",
-    "tokens_output",
-    "tokens_cache_read",
-    "estimated_cost",
-    "billed_cost",
-    "saved_by_cache",
-    "billing_mode",
-)
-_SUMS: Final = """
-    count(*), sum(tokens_input), sum(tokens_output), sum(tokens_cache_read),
-    coalesce(sum(estimated_cost), 0), sum(billed_cost),
-    coalesce(sum(estimated_cost) FILTER (WHERE billing_mode = %s), 0), sum(saved_by_cache),
-    count(*) FILTER (WHERE estimated_cost IS NULL)
-"""
+def _history(window: Window, now: datetime) -> list[Span]:
+    """The whole days before today that a forecast rests on; none for a window that is over."""
+    if window.end <= now:
+        return []
+    today = now.astimezone(window.zone).date()
+    first = today - timedelta(days=forecasting.HISTORY_DAYS)
+    start, end = (of_period(f"day:{day}", window.zone).start for day in (first, today))
+    return spans(Window(start=start, end=end, zone=window.zone, label="history"), Interval.DAY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
-    """The statement's answer: side, bucket, keys, which of them count (bits), then the sums."""
+class _Question:
+    """What is asked of the sums, and how their rows become the answer."""
 
-    as_of: datetime
-    found: list[tuple[Any, ...]]
-    dimensions: int
+    window: Window
+    earlier: Window | None
+    buckets: Sequence[Span]
+    group_by: Sequence[str]
+    history: Sequence[Span]
     most_groups: int
 
-    def of(self, *, is_current: bool, mask: int) -> Iterator[tuple[tuple[Any, ...], Totals]]:
-        """The key (bucket first) and totals of one grouping set."""
-        at = 2 + self.dimensions
-        for row in self.found:
-            if row[0] is is_current and row[at] == mask:
-                yield row[1:at], _totals(row[at + 1 :])
+    @property
+    def dimensions(self) -> list[str]:
+        return [name for name in self.group_by if name not in TIMES]
 
+    @property
+    def is_timed(self) -> bool:
+        return any(name in TIMES for name in self.group_by)
 
-def _dimensions(group_by: Sequence[str]) -> list[str]:
-    return [name for name in group_by if name not in TIMES]
+    def names(self) -> list[str]:
+        asked = {"series": True, "groups": bool(self.dimensions), "history": bool(self.history)}
+        return [name for name, is_asked in asked.items() if is_asked]
 
+    def parts(self) -> list[Part]:
+        starts = [span.start for span in self.buckets]
+        edges = [*starts, self.window.end]
+        parts = {
+            # The window before is one bucket in front of the others.
+            "series": Part(edges=[self.earlier.start, *edges] if self.earlier else edges),
+            "groups": Part(
+                edges=edges if self.is_timed else [self.window.start, self.window.end],
+                dimensions=self.dimensions,
+                most=self.most_groups + 1,
+            ),
+        }
+        if self.history:
+            days = [span.start for span in self.history]
+            parts["history"] = Part(edges=[*days, self.history[-1].end])
+        return [parts[name] for name in self.names()]
 
-def _mask(group_by: Sequence[str]) -> int:
-    """PostgreSQL's GROUPING bits of a set: the bucket's bit first, 1 for what is not grouped."""
-    dimensions = len(_dimensions(group_by))
-    without_bucket = 0 if any(name in TIMES for name in group_by) else 1
-    return without_bucket << dimensions
+    def series(self, rows: Sequence[Row]) -> tuple[tuple[Point, ...], Totals | None]:
+        """The window's points, and the totals of the window before it."""
+        first = 2 if self.earlier else 1
+        found = {row.bucket: row.totals for row in rows}
+        points = tuple(
+            Point(span=span, totals=found.get(number, Totals()))
+            for number, span in enumerate(self.buckets, start=first)
+        )
+        return points, found.get(1, Totals()) if self.earlier else None
 
+    def daily_costs(self, rows: Sequence[Row]) -> list[Decimal]:
+        found = {row.bucket: row.totals for row in rows}
+        days = range(1, len(self.history) + 1)
+        return [found.get(number, Totals()).billed_cost for number in days]
 
-def _statement(
-    events: QuerySet[UsageEvent, Any], keys: list[str], group_by: Sequence[str], limit: int
-) -> tuple[str, tuple[Any, ...]]:
-    """Totals, series and groups as grouping sets; "" where the filters exclude everything."""
-    try:
-        inner, params = events.query.sql_with_params()
-    except EmptyResultSet:
-        return "", ()
-    columns = ", ".join(["bucket", *keys])
-    sets = ["(is_current)", "(is_current, bucket)"]
-    if keys:
-        is_timed = any(name in TIMES for name in group_by)
-        sets.append(f"(is_current, {columns if is_timed else ', '.join(keys)})")
-    sql = (
-        f"SELECT is_current, {columns}, GROUPING({columns}), {_SUMS} FROM ({inner}) AS events"  # noqa: S608 - our own column names
-        f" GROUP BY GROUPING SETS ({', '.join(sets)}) LIMIT %s"
-    )
-    return sql, (BillingMode.BYOK.value, *params, limit)
+    def groups(self, rows: Sequence[Row] | None, series: Sequence[Point]) -> tuple[Group, ...]:
+        """The groups, dearest first; equal ones in the order of their keys."""
+        if not self.group_by:
+            return ()
+        found = self._by_time(series) if rows is None else [self._group(row) for row in rows]
+        if len(found) > self.most_groups:
+            raise QueryTooBroad(f"More than {self.most_groups} groups.")
+        return tuple(
+            sorted(found, key=lambda group: (-group.totals.estimated_cost, str(group.key)))
+        )
 
+    def _by_time(self, series: Sequence[Point]) -> list[Group]:
+        (name,) = self.group_by
+        return [
+            Group(key=((name, point.span.key),), totals=point.totals)
+            for point in series
+            if point.totals.requests
+        ]
 
-def _fetched(cursor: CursorWrapper, sql: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    try:
-        cursor.execute(sql, params)
-    except OperationalError as error:
-        if getattr(error.__cause__, "sqlstate", None) == _CANCELLED:
-            raise QueryTooBroad("This took too long.") from error
-        raise
-    found: list[tuple[Any, ...]] = cursor.fetchall()
-    return found
-
-
-def _is_current(window: Window) -> ExpressionWrapper[Q]:
-    return ExpressionWrapper(Q(occurred_at__gte=window.start), output_field=models.BooleanField())
-
-
-def _bucket(buckets: Sequence[Span]) -> Func:
-    """The number of an event's bucket, from 1; our own edges, so that one calendar decides."""
-    edges = ArrayField(models.DateTimeField())
-    return Func(
-        F("occurred_at"),
-        Value([span.start for span in buckets], output_field=edges),
-        function="width_bucket",
-        template="%(function)s(%(expressions)s::timestamptz[])",
-        output_field=models.IntegerField(),
-    )
-
-
-def _totals(sums: Sequence[Any]) -> Totals:
-    return Totals(
-        requests=int(sums[0]),
-        tokens_input=int(sums[1]),
-        tokens_output=int(sums[2]),
-        tokens_cache_read=int(sums[3]),
-        estimated_cost=sums[4],
-        billed_cost=sums[5],
-        byok_estimated_cost=sums[6],
-        saved_by_cache=sums[7],
-        unpriced_requests=int(sums[8]),
-    )
-
-
-def _folded(
-    rows: _Rows,
-    window: Window,
-    earlier: Window | None,
-    interval: Interval,
-    buckets: Sequence[Span],
-    group_by: Sequence[str],
-) -> Summary:
-    every = (1 << (rows.dimensions + 1)) - 1
-    series_mask = every >> 1
-    by_bucket = {key[0]: totals for key, totals in rows.of(is_current=True, mask=series_mask)}
-    return Summary(
-        window=window,
-        interval=interval,
-        totals=_only(rows, is_current=True, mask=every),
-        groups=_groups(rows, buckets, group_by),
-        series=tuple(
-            Point(span=span, totals=by_bucket.get(number, Totals()))
-            for number, span in enumerate(buckets, start=1)
-        ),
-        previous_window=earlier,
-        previous=_only(rows, is_current=False, mask=every) if earlier else None,
-        as_of=rows.as_of,
-    )
-
-
-def _only(rows: _Rows, *, is_current: bool, mask: int) -> Totals:
-    return next((totals for _, totals in rows.of(is_current=is_current, mask=mask)), Totals())
-
-
-def _groups(rows: _Rows, buckets: Sequence[Span], group_by: Sequence[str]) -> tuple[Group, ...]:
-    """The groups, dearest first; equal ones in the order of their keys."""
-    if not group_by:
-        return ()
-    found = [
-        Group(key=_key(key, buckets, group_by), totals=totals)
-        for key, totals in rows.of(is_current=True, mask=_mask(group_by))
-    ]
-    if len(found) > rows.most_groups:
-        raise QueryTooBroad(f"More than {rows.most_groups} groups.")
-    return tuple(sorted(found, key=lambda group: (-group.totals.estimated_cost, str(group.key))))
-
-
-def _key(
-    key: Sequence[Any], buckets: Sequence[Span], group_by: Sequence[str]
-) -> tuple[tuple[str, object], ...]:
-    values = iter(key[1:])
-    return tuple(
-        (name, buckets[key[0] - 1].key if name in TIMES else next(values)) for name in group_by
-    )
+    def _group(self, row: Row) -> Group:
+        values = iter(row.key)
+        key = tuple(
+            (name, self.buckets[row.bucket - 1].key if name in TIMES else next(values))
+            for name in self.group_by
+        )
+        return Group(key=key, totals=row.totals)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
@@ -265,9 +265,12 @@ def test_a_summary_adds_up_and_compares(house):
     body = client(house.owner).get(SUMMARY, query).json()
     assert body["totals"] == {
         "requests": 3,
+        "failed_requests": 0,
         "tokens_input": 3_000,
         "tokens_output": 600,
         "tokens_cache_read": 0,
+        "tokens_cache_write": 0,
+        "tokens_reasoning": 0,
         "estimated_cost": "0.002800000000",
         "billed_cost": "0.001400000000",
         "byok_estimated_cost": "0.001400000000",
@@ -297,6 +300,17 @@ def test_a_summary_adds_up_and_compares(house):
     )
     assert body["previous"]["period"]["name"] == "month:2026-10"
     assert body["previous"]["totals"]["requests"] == 1
+
+
+def test_a_summary_forecasts_what_will_have_been_billed(house):
+    house.call("owner", occurred_at=datetime(2020, 6, 1, tzinfo=UTC))
+    over = client(house.owner).get(SUMMARY, {"period": "year:2020"}).json()
+    spent = over["totals"]["billed_cost"]
+    assert usd(spent) == usd("0.0014")
+    assert over["forecast"] == {"low": spent, "mid": spent, "high": spent, "method": "closed"}
+    coming = client(house.owner).get(SUMMARY, {"period": "year:2099"}).json()["forecast"]
+    assert set(coming) == {"low", "mid", "high", "method"}
+    assert usd(coming["low"]) <= usd(coming["mid"]) <= usd(coming["high"])
 
 
 def test_a_day_of_another_place_begins_there(house):

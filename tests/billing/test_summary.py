@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
+import psycopg
 import pytest
+from django.db import connections
 
 from billing.errors import QueryTooBroad
+from billing.forecasting import ForecastMethod
 from billing.models import UsageEvent
 from billing.selectors import summary
 from billing.selectors.summaries import Totals
-from billing.services import usage
-from billing.types import BillingMode, UsageFilters
+from billing.services import corrections, usage
+from billing.services.corrections import Change
+from billing.types import BillingMode, CorrectionReason, UsageFilters
 from billing.windows import before, between, of_period, zone_of
-from ideplatform.kit import ids
+from ideplatform.kit import clock, ids
 from tests.billing.calls import NOON, SIMULATOR, a_call, publish, tokens, usd
 from tests.factories import a_user, a_workspace, an_actor, an_organization
 
@@ -74,6 +78,7 @@ def added(rows: list[UsageEvent]) -> Totals:
     known = [row for row in rows if row.estimated_cost is not None]
     return Totals(
         requests=len(rows),
+        tokens_reasoning=sum(row.tokens_reasoning for row in rows),
         tokens_input=sum(row.tokens_input for row in rows),
         tokens_output=sum(row.tokens_output for row in rows),
         tokens_cache_read=sum(row.tokens_cache_read for row in rows),
@@ -195,3 +200,57 @@ def test_organizations_do_not_see_each_other(owner):
     usage.settle_many([a_call(other), a_call(owner.personal_organization)])
     found = summary(an_actor(owner), between(NOON, NOON + timedelta(1), zone_of("UTC")))
     assert found.totals.requests == 1
+
+
+def test_what_takes_too_long_is_refused_and_names_the_export(committed_db):
+    """A lock that somebody else holds takes as long as it likes."""
+    with psycopg.connect(dbname=committed_db, **_server()) as other:
+        other.execute("LOCK TABLE usage_events IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(QueryTooBroad, match="export") as refused:
+            summary(an_actor(a_user()), of_period("month:2026-11", zone_of("UTC")), timeout_ms=100)
+    assert refused.value.extra["export"] == "/api/v1/billing/usage?format=csv"
+    assert (refused.value.status, refused.value.code) == (422, "query_too_broad")
+
+
+def _server() -> dict[str, object]:
+    options = connections.settings["default"]
+    return {
+        "host": options["HOST"],
+        "port": options["PORT"] or None,
+        "user": options["USER"],
+        "password": options["PASSWORD"] or None,
+    }
+
+
+def test_a_correction_counts_on_the_day_of_its_event(owner):
+    organization = owner.personal_organization
+    month = of_period("month:2026-11", zone_of("UTC"))
+    event = usage.settle(a_call(organization))
+    usage.settle(a_call(organization, occurred_at=NOON + timedelta(days=1)))
+    corrections.correct(
+        event_id=event.event_id,
+        change=Change(estimated_cost=usd("-0.0004"), billed_cost=usd("-0.0004")),
+        reason=CorrectionReason.GOODWILL,
+        key="one",
+        approved_by_id=ids.new(),
+    )
+    found = summary(an_actor(owner), month, group_by=["day"])
+    assert {dict(group.key)["day"]: group.totals.billed_cost for group in found.groups} == {
+        "2026-11-20": usd("0.001"),
+        "2026-11-21": usd("0.0014"),
+    }
+    assert (found.totals.requests, found.totals.billed_cost) == (2, usd("0.0024"))
+
+
+def test_the_forecast_rests_on_the_days_before_today(owner):
+    """The rows of four weeks, summed by whole days: three of them cost something."""
+    now = clock.now()
+    today = datetime.combine(now.date(), time.min, tzinfo=UTC)
+    for days in (1, 2, 3):
+        call = a_call(owner.personal_organization, occurred_at=today - timedelta(days=days))
+        usage.settle(call)
+    window = between(today, today + timedelta(days=400) // 4, zone_of("UTC"))
+    found = summary(an_actor(owner), window)
+    assert found.forecast.method is ForecastMethod.MEAN_OF_DAYS
+    assert found.forecast.low == found.forecast.mid == found.forecast.high
+    assert usd("0.0014") * 99 <= found.forecast.mid <= usd("0.0014") * 100
