@@ -82,7 +82,7 @@ class Difference:
 
 def compare(listed: PriceList) -> Difference:
     """The list against the prices that nothing has ended."""
-    in_force, names = _open_prices(), _open_aliases()
+    in_force, names = open_prices(), _open_aliases()
     changes = tuple(
         Change(key=key, was=was.unit_price if was else None, now=price)
         for key, price in sorted(listed.prices.items())
@@ -103,11 +103,17 @@ def compare(listed: PriceList) -> Difference:
 
 @transaction.atomic
 def draft(*, listed: PriceList, note: str, created_by_id: UUID | None = None) -> UUID | None:
-    """Write what a list changes as a draft version; None when it changes nothing."""
+    """Write what a list changes as a draft version; None when it changes nothing.
+
+    A draft that says the same already is answered instead of another one.
+    """
     lock()
     difference = compare(listed)
     if difference.is_empty:
         return None
+    known = _same_draft(difference)
+    if known is not None:
+        return known
     version = PriceVersion.objects.create(note=note[:300], created_by_id=created_by_id)
     rows = [_row(version, change, listed.sources[change.key]) for change in difference.changes]
     Price.objects.bulk_create(rows)
@@ -141,10 +147,10 @@ def publish(
     latest = PriceVersion.objects.aggregate(Max("number"))["number__max"] or 0
     lower = starts_at if latest or effective_from else None
     prices, aliases = list(version.prices.all()), list(version.aliases.all())
-    replaced, renamed = _open_prices(), _open_aliases()
+    replaced, renamed = open_prices(), _open_aliases()
     _refuse_jumps(prices, replaced, accepts_jumps=accepts_jumps)
     _link(prices, replaced)
-    old_prices = [replaced[key] for key in map(_key, prices) if key in replaced]
+    old_prices = [replaced[key] for key in map(key_of, prices) if key in replaced]
     old_names = [renamed[name] for name in map(_name, aliases) if name in renamed]
     _put_in_force(Price.objects, prices, old_prices, starts_at, lower)
     _put_in_force(ModelAlias.objects, aliases, old_names, starts_at, lower)
@@ -176,7 +182,19 @@ def _row(version: PriceVersion, change: Change, source: str) -> Price:
     )
 
 
-def _key(row: Price) -> PriceKey:
+def _same_draft(difference: Difference) -> UUID | None:
+    prices = {change.key: change.now for change in difference.changes}
+    drafts = PriceVersion.objects.filter(state=VersionState.DRAFT)
+    for version in drafts.prefetch_related("prices", "aliases"):
+        if {key_of(row): row.unit_price for row in version.prices.all()} == prices and {
+            _name(row): row.model for row in version.aliases.all()
+        } == difference.aliases:
+            return version.pk
+    return None
+
+
+def key_of(row: Price) -> PriceKey:
+    """What a row is the price of."""
     return PriceKey(
         provider_type=row.provider_type,
         match=row.match,
@@ -192,10 +210,10 @@ def _name(row: ModelAlias) -> tuple[str, str]:
     return row.provider_type, row.alias
 
 
-def _open_prices() -> dict[PriceKey, Price]:
+def open_prices() -> dict[PriceKey, Price]:
     """The published prices that nothing has ended; the database holds one per key."""
     rows = Price.objects.filter(is_published=True, effective__upper_inf=True)
-    return {_key(row): row for row in rows}
+    return {key_of(row): row for row in rows}
 
 
 def _open_aliases() -> dict[tuple[str, str], ModelAlias]:
@@ -218,7 +236,7 @@ def _refuse_jumps(
     changes = [
         Change(key=key, was=replaced[key].unit_price, now=row.unit_price)
         for row in prices
-        if (key := _key(row)) in replaced
+        if (key := key_of(row)) in replaced
     ]
     refused = [c for c in changes if c.is_typo or (c.is_jump and not accepts_jumps)]
     if refused:
@@ -235,7 +253,7 @@ def _pointer(change: Change) -> Pointer:
 
 def _link(prices: Sequence[Price], replaced: Mapping[PriceKey, Price]) -> None:
     for row in prices:
-        row.supersedes = replaced.get(_key(row))
+        row.supersedes = replaced.get(key_of(row))
     Price.objects.bulk_update(prices, ["supersedes"], batch_size=1_000)
 
 

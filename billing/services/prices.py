@@ -41,6 +41,11 @@ def shipped() -> PriceList:
     return price_files.read({name: (DATA / name).read_text("utf-8") for name in SHIPPED})
 
 
+def is_published() -> bool:
+    """Whether prices were ever published: from then on it takes two people."""
+    return PriceVersion.objects.exclude(state=VersionState.DRAFT).exists()
+
+
 @transaction.atomic
 def ensure_published() -> int | None:
     """Publish the shipped lists where no version ever was; its number, or None if there was one.
@@ -48,7 +53,7 @@ def ensure_published() -> int | None:
     Called after migrating, so that a fresh platform can pay for calls.
     """
     price_versions.lock()
-    if PriceVersion.objects.exclude(state=VersionState.DRAFT).exists():
+    if is_published():
         return None
     note = "The lists that come with the platform"
     version_id = price_versions.draft(listed=shipped(), note=note)

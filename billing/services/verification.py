@@ -280,6 +280,26 @@ FROM billing_clawbacks c LEFT JOIN billing_ledger_txns r ON r.reverses_id = c.tx
 WHERE c.txn_id IS NOT NULL AND (c.state = 'undone') <> (r.id IS NOT NULL)
 """,
     ),
+    Invariant(
+        code="I12",
+        title="the audit is one chain of hashes, from its first entry to its last",
+        sql="""
+SELECT format('entry %s (%s) is not what was written', a.seq, a.action)
+FROM billing_audit a WHERE a.hash <> billing_audit_hash(a)
+UNION ALL
+SELECT format('entry %s (%s) does not follow entry %s', a.seq, a.action, a.seq - 1)
+FROM (SELECT seq, action, prev_hash, lag(hash) OVER (ORDER BY seq) AS before,
+             lag(seq) OVER (ORDER BY seq) AS previous FROM billing_audit) AS a
+WHERE a.prev_hash <> coalesce(a.before, sha256('IDE Mundial: billing audit'))
+    OR a.seq <> coalesce(a.previous, 0) + 1
+UNION ALL
+SELECT format('the audit ends in entry %s, its last entry was %s', coalesce(a.seq, 0), h.seq)
+FROM billing_audit_head h
+LEFT JOIN (SELECT seq, hash FROM billing_audit ORDER BY seq DESC LIMIT 1) AS a ON true
+WHERE h.seq <> coalesce(a.seq, 0)
+    OR h.hash <> coalesce(a.hash, sha256('IDE Mundial: billing audit'))
+""",
+    ),
 )
 
 

@@ -1,4 +1,7 @@
-"""`manage.py import_prices`: compare a price list with the book, draft it, publish it."""
+"""`manage.py import_prices`: compare a price list with the book, draft it.
+
+The first list ever is published from here; after that two people do it in the console.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ from ideplatform.kit.errors import PlatformError
 class Command(BaseCommand):
     help = (
         "Compare a price list with the price book and print the difference; "
-        "--draft keeps it for review, --publish puts it in force. Run twice, it changes nothing."
+        "--draft keeps it for review, --publish puts it in force where no prices ever were, and "
+        "is --draft elsewhere: two people publish it in the console. Run twice, it changes nothing."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -32,17 +36,14 @@ class Command(BaseCommand):
             help="a price list (may be repeated); default: the lists of billing/data",
         )
         parser.add_argument("--draft", action="store_true", help="write a draft version")
-        parser.add_argument("--publish", action="store_true", help="draft and publish")
+        parser.add_argument(
+            "--publish", action="store_true", help="draft, and publish the first list ever"
+        )
         parser.add_argument(
             "--effective-from",
             type=_moment,
             metavar="TIME",
             help="ISO 8601 with an offset; default: now",
-        )
-        parser.add_argument(
-            "--accept-jumps",
-            action="store_true",
-            help="publish although prices move by more than half (a factor of 500 never passes)",
         )
 
     def handle(self, **options: object) -> None:
@@ -64,11 +65,10 @@ class Command(BaseCommand):
         version_id = price_versions.draft(listed=listed, note=_note(options["file"]))
         if version_id is None:
             self._say("Nothing to do: the price book says the same.", options)
-        elif options["publish"]:
+        elif options["publish"] and not prices.is_published():
             number = price_versions.publish(
                 version_id=version_id,
                 effective_from=_optional_moment(options["effective_from"]),
-                accepts_jumps=bool(options["accept_jumps"]),
             )
             self._say(f"Published price version {number}.", options)
         else:
