@@ -17,7 +17,7 @@ from django.db.models import F
 from billing.errors import WebhookOfOtherMode
 from billing.models import StripeInbox, TopUp
 from billing.services.retries import retried
-from billing.stripe import api, objects, payments
+from billing.stripe import api, departures, objects, payments
 from billing.stripe.objects import Data, Event
 from billing.types import InboxState
 from ideplatform.kit.db import database_now
@@ -42,9 +42,11 @@ TYPES: Final = [
     "charge.dispute.closed",
     "charge.dispute.funds_withdrawn",
     "charge.dispute.funds_reinstated",
+    "customer.deleted",
 ]
 """The events that an endpoint is to be enabled for, and that the sweep looks for."""
 LOOK_BACK: Final = timedelta(hours=72)
+# An event may kill its process; Stripe may be away for days. Neither alone is the end of it.
 MOST_ATTEMPTS: Final = 50
 _LEASE: Final = timedelta(seconds=120)
 _LONGEST_PAUSE_S: Final = 3_600
@@ -141,7 +143,7 @@ def _claim(event_id: str) -> StripeInbox | None:
     now = database_now()
     if row is None or row.state != InboxState.RECEIVED or row.next_at > now:
         return None
-    if row.attempts >= MOST_ATTEMPTS:
+    if row.attempts >= MOST_ATTEMPTS and now - row.received_at > LOOK_BACK:
         StripeInbox.objects.filter(pk=row.pk).update(state=InboxState.FAILED)
         return None
     StripeInbox.objects.filter(pk=row.pk).update(attempts=F("attempts") + 1, next_at=now + _LEASE)
@@ -151,6 +153,8 @@ def _claim(event_id: str) -> StripeInbox | None:
 
 def _applied(row: StripeInbox) -> InboxState:
     subject = objects.read(row.body["data"], Data).object
+    if row.type == "customer.deleted":
+        return _state(is_ours=bool(subject.id and departures.forget(subject.id)))
     payment_id = subject.payment_intent
     if subject.object == "payment_intent":
         payment_id = subject.id
@@ -158,9 +162,11 @@ def _applied(row: StripeInbox) -> InboxState:
         payment_id = _paid_by(subject.id)
     elif subject.object not in ("refund", "dispute", "charge"):
         payment_id = None
-    if payment_id is None or not payments.settle(payment_id):
-        return InboxState.IGNORED
-    return InboxState.DONE
+    return _state(is_ours=payment_id is not None and payments.settle(payment_id))
+
+
+def _state(*, is_ours: bool) -> InboxState:
+    return InboxState.DONE if is_ours else InboxState.IGNORED
 
 
 def _paid_by(session_id: str) -> str | None:

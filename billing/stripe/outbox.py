@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -22,7 +23,7 @@ from django.db.models.functions import Coalesce
 from billing.errors import StripeRejected, StripeUnavailable
 from billing.models import Customer, StripeOutbox, TopUp
 from billing.services.retries import retried
-from billing.stripe import api, payments
+from billing.stripe import api, departures, payments
 from billing.stripe.objects import Made
 from billing.types import MessageKind, MessageState
 from ideplatform.kit import ids
@@ -159,6 +160,15 @@ def _failed(message: StripeOutbox, failed: PlatformError) -> None:
         )
     else:
         retried(functools.partial(_bury, message.pk, failed.code))
+        _part_with_the_deleted(message)
+
+
+def _part_with_the_deleted(message: StripeOutbox) -> None:
+    """What was refused may be for a customer that is gone; if nobody can say, the sweep will."""
+    payer = message.payload.get("customer")
+    if payer:
+        with suppress(PlatformError):
+            departures.forget(payer)
 
 
 @transaction.atomic

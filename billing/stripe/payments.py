@@ -21,7 +21,15 @@ from django.db.models import F, Sum
 
 from accounts.services import audit
 from billing.errors import PaymentMismatch
-from billing.models import AutoRecharge, Clawback, CreditLot, Customer, LedgerAccount, TopUp
+from billing.models import (
+    AutoRecharge,
+    Clawback,
+    CreditLot,
+    Customer,
+    LedgerAccount,
+    StripeOutbox,
+    TopUp,
+)
 from billing.services import ledger
 from billing.services.ledger import Leg
 from billing.services.retries import retried
@@ -33,6 +41,7 @@ from billing.types import (
     ClawbackState,
     CustomerStatus,
     LotKind,
+    MessageKind,
     ParkReason,
     TopUpKind,
     TopUpState,
@@ -140,7 +149,7 @@ def _top_up_of(payment: Payment) -> TopUp | None:
         return None
     is_same = (
         payment.currency == top_up.currency
-        and payment.customer == top_up.customer.stripe_customer_id
+        and payment.customer in _payers_of(top_up.customer)
         and top_up.payment_intent in (None, payment.id)
         and (payment.status != "succeeded" or payment.amount_received == top_up.amount_minor)
     )
@@ -148,6 +157,15 @@ def _top_up_of(payment: Payment) -> TopUp | None:
         log.error("payment.mismatched", top_up_id=str(top_up.pk), payment=payment.id)
         raise PaymentMismatch
     return top_up
+
+
+def _payers_of(customer: Customer) -> set[str]:
+    """Its ids at Stripe, those included that were deleted there."""
+    messages = StripeOutbox.objects.filter(
+        customer=customer, kind=MessageKind.CUSTOMER, response__isnull=False
+    )
+    made = {str(message.response["id"]) for message in messages if message.response}
+    return made | ({customer.stripe_customer_id} if customer.stripe_customer_id else set())
 
 
 def _refunds(found: Iterable[Refund]) -> Iterable[_Taken]:

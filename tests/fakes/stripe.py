@@ -155,6 +155,15 @@ class FakeStripe:
         closed = status in ("won", "lost")
         self.tell("charge.dispute.closed" if closed else "charge.dispute.updated", dispute)
 
+    def delete_customer(self, customer_id: str) -> None:
+        """Delete a customer in the dashboard: of it only the id is left."""
+        customer = self.objects["customer"][customer_id]
+        self.tell("customer.deleted", customer)
+        self.objects["customer"][customer_id] = {
+            "id": customer_id, "object": "customer", "deleted": True,
+            "created": customer["created"],
+        }  # fmt: skip
+
     def tell(self, kind: str, subject: Object) -> Object:
         """Something happened: an event, which tests deliver or lose."""
         event = self._new(
@@ -234,7 +243,7 @@ class FakeStripe:
                     reason=given.get("reason"), metadata=given.get("metadata", {}),
                 )  # fmt: skip
             case ("POST", "/v1/billing_portal/sessions"):
-                self._find("customer", given["customer"])
+                self._payer(given["customer"])
                 return self._new("billing_portal.session", **given)
             case ("GET", _) if names:
                 (name,) = names.values()
@@ -244,7 +253,7 @@ class FakeStripe:
         raise Refused(404, "invalid_request_error", f"the fake does not do {method} {template}")
 
     def _session(self, given: Object) -> Object:
-        self._find("customer", given["customer"])
+        self._payer(given["customer"])
         (line,) = given["line_items"]
         price = line["price_data"]
         intent = given.get("payment_intent_data", {})
@@ -261,7 +270,7 @@ class FakeStripe:
         return session
 
     def _charge(self, given: Object) -> Object:
-        self._find("customer", given["customer"])
+        self._payer(given["customer"])
         known = ("amount", "currency", "customer", "payment_method", "metadata")
         intent = self._intent(**{name: given[name] for name in known})
         if self.declines:
@@ -304,6 +313,13 @@ class FakeStripe:
     def _tell_of(self, kind: str, subject: Object) -> Object:
         self.tell(kind, subject)
         return subject
+
+    def _payer(self, name: str) -> Object:
+        """A customer that something can be made for."""
+        found = self._find("customer", name)
+        if found.get("deleted"):
+            raise Refused(400, "invalid_request_error", "no such customer", code="resource_missing")
+        return found
 
     def _find(self, kind: str, name: str) -> Object:
         found = self.objects.get(kind, {}).get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.db.models import F
 from django.test import Client
 
 from billing.models import LedgerTxn, StripeInbox
@@ -204,3 +205,30 @@ def test_without_stripe_nothing_can_be_bought(team, stripe):
         answer = client.post("/api/v1/billing/top-ups", body, content_type="application/json")
     assert (answer.status_code, answer.json()["code"]) == (503, "stripe_not_configured")
     assert stripe.requests == []
+
+
+@pytest.mark.parametrize("outage", ["refused", "lost", "broken"])
+def test_an_event_outlives_a_stripe_that_is_away_for_thirty_hours(team, stripe, paid, outage):
+    """Tried as often as its pauses allow: more often than one that kills its process may be."""
+    post(stripe, paid)
+    stripe.outage = outage
+    for _ in range(inbox.MOST_ATTEMPTS + 10):
+        StripeInbox.objects.update(next_at=F("received_at"))
+        assert inbox.apply_due() == 1
+    assert StripeInbox.objects.get().state == InboxState.RECEIVED
+    stripe.outage = ""
+    StripeInbox.objects.update(next_at=F("received_at"))
+    assert inbox.apply_due() == 1
+    assert (StripeInbox.objects.get().state, team.balance) == (InboxState.DONE, usd("25"))
+    assert LedgerTxn.objects.count() == 1
+
+
+def test_an_event_that_never_goes_through_ends_after_three_days(team, stripe, paid):
+    post(stripe, paid)
+    stripe.outage = "refused"
+    StripeInbox.objects.update(
+        attempts=inbox.MOST_ATTEMPTS, received_at=F("received_at") - inbox.LOOK_BACK
+    )
+    inbox.apply(paid["id"])
+    assert StripeInbox.objects.get().state == InboxState.FAILED
+    assert team.balance == 0
