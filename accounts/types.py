@@ -51,6 +51,7 @@ class Permission(StrEnum):
     AUDIT_VIEW = "audit.view"
     BILLING_VIEW = "billing.view"
     BILLING_MANAGE = "billing.manage"
+    RECONCILIATION_RUN = "reconciliation.run"
     BILLING_OPERATE = "billing.operate"
     USAGE_REPORT = "usage.report"
     PLATFORM_MANAGE = "platform.manage"
@@ -126,6 +127,7 @@ ORGANIZATION_PERMISSIONS: dict[str, frozenset[Permission]] = {
             _P.AUDIT_VIEW,
             _P.BILLING_VIEW,
             _P.BILLING_MANAGE,
+            _P.RECONCILIATION_RUN,
             _P.USAGE_REPORT,
         }
     ),

@@ -216,3 +216,31 @@ class WebhookOfOtherMode(MalformedRequest):
 
 class TooManyBudgets(Conflict):
     code, title = "too_many_budgets", "An organization may have at most 100 budgets"
+
+
+class NoReport(Conflict):
+    code, title = "no_report", "The vendors of these accounts publish no usage reports"
+
+
+class ReportMalformed(InvalidInput):
+    """Nothing of the report was kept."""
+
+    code, title = "report_malformed", "The report is not of the form its vendor publishes"
+
+
+class LineDecided(Conflict):
+    """A person decided it, a later comparison replaced it, or it is of a dry run."""
+
+    code, title = "line_decided", "This line is not to be decided any more"
+
+
+class LineUnsettled(Conflict):
+    """More of the day may still arrive on either side; the line is compared again then."""
+
+    code, title = "line_unsettled", "The vendor's report of this day is not complete yet"
+
+
+class NothingToAdjust(Conflict):
+    """The difference is of no event of ours: accept it as our cost, ignore or dispute it."""
+
+    code, title = "nothing_to_adjust", "No usage event can be brought to the vendor's figure"

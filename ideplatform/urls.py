@@ -15,6 +15,7 @@ api_v1: list[URLPattern | URLResolver] = [
     path("providers", include("providers.api.urls")),
     path("billing/", include("billing.api.urls")),
     path("billing/", include("billing.api.payment_urls")),
+    path("billing/", include("billing.api.reconcile_urls")),
     path("", include("agents.api.urls")),
 ]
 

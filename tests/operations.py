@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import Group
 from django.contrib.sessions.backends.db import SessionStore
 
 from accounts.models import User
@@ -30,6 +31,7 @@ from providers.services.access import Home
 from providers.types import ProviderScope
 from tests import factories, inprocess
 from tests.billing.calls import a_call
+from tests.billing.reports import compared
 from tests.providers.builders import a_provider
 from tests.workspaces.archives import an_archive
 from workspaces.models import ImportJob
@@ -170,7 +172,8 @@ class Stage:
 
 def stage() -> Stage:
     """Build it all in the current transaction."""
-    user = factories.a_user(email="ada@example.com", full_name="Ada Lovelace")
+    user = factories.a_user(email="ada@example.com", full_name="Ada Lovelace", is_staff=True)
+    user.groups.add(Group.objects.get(name="billing_manager"))
     factories.a_user(email="newcomer@example.com")
     partner, other = factories.a_user(), factories.a_user()
     colleague = factories.a_user(email="colleague@example.com")
@@ -204,6 +207,7 @@ def stage() -> Stage:
     content = aliases.Content(targets=("sim-echo",))
     aliases.write(name="suite/fast", home=mine, content=content, owner_id=user.pk)
     usage.settle(a_call(organization, workspace_id=workspace.pk, user_id=user.pk))
+    recon = compared(provider.pk)
     run = runs.open_run(
         actor=actor,
         workspace_id=workspace.pk,
@@ -226,6 +230,8 @@ def stage() -> Stage:
             "agent_id": "universal",
             "run_id": str(run.id),
             "conversation_id": str(run.conversation_id),
+            "recon_id": str(recon.pk),
+            "line_id": str(recon.lines.get(status="open").pk),
             "refresh": pair.refresh,
         },
         headers={"Authorization": f"Bearer {pair.access}"},

@@ -44,7 +44,10 @@ def given_back(report: Report, context: Context) -> dict[Cell, Count]:
     for charge in report.charges:
         if charge.amount < 0:
             sums[_nameless(charge, charge.label, context)].append(charge.amount)
-    return {cell: Count(quantity=None, cost=money.total(sums[cell])) for cell in sums}
+    return {
+        cell: Count(quantity=None, cost=money.quantise(money.total(amounts)))
+        for cell, amounts in sums.items()
+    }
 
 
 def absent(cell: Cell, context: Context) -> Count:
@@ -149,7 +152,7 @@ def _sum(counts: Sequence[Count]) -> Count:
     costs = [one.cost for one in counts if one.cost is not None]
     return Count(
         quantity=sum(quantities) if quantities else None,
-        cost=money.total(costs) if costs else None,
+        cost=money.quantise(money.total(costs)) if costs else None,
     )
 
 

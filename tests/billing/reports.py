@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from billing.comparison import Cell, Context, Count
-from billing.services import prices
+from billing.models import ReconRun
+from billing.services import prices, reconcile
+from billing.services.reconcile import Asking
+from billing.types import ReconSource, ReportKind
 from billing.vendor_reports import Charge, Report, Usage
 
 SHAPES: Mapping[str, Any] = json.loads(
@@ -76,3 +80,16 @@ def the_report(counts: Mapping[Cell, Count], **names: str) -> Report:
             for cell, count in counts.items()
         ),
     )
+
+
+def compared(provider_id: UUID) -> ReconRun:
+    """A comparison in which a line is open: the vendor tells of usage that nobody here had."""
+    asking = Asking(
+        provider_id=provider_id,
+        starts_on=DAY,
+        ends_on=DAY + timedelta(days=1),
+        source=ReconSource.UPLOAD,
+        pages=((ReportKind.OPENAI_COSTS, page("openai_costs")),),
+    )
+    (asked,) = reconcile.request(asking=asking, actor=None)
+    return asked.run

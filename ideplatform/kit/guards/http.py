@@ -32,6 +32,7 @@ BODY_LIMITS: Final[Sequence[BodyLimit]] = (
     (re.compile(r"/api/v1/workspaces/[^/]+/(files/)?import/?"), 100 * MIB),
     (re.compile(r"/api/v1/workspaces/[^/]+/files(/.*)?"), 16 * MIB),
     (re.compile(r"/api/v1/(workspaces/[^/]+/)?memory(/.*)?"), 4 * MIB),
+    (re.compile(r"/api/v1/billing/reconcile"), 16 * MIB),  # a vendor's report, uploaded
 )
 DEFAULT_BODY_LIMIT: Final = MIB
 _NOT_PLAIN: Final = "the path or query is not plain UTF-8"
