@@ -133,6 +133,15 @@ class Env(BaseSettings):
     billing_min_lease_s: int = Field(
         120, ge=10, description="Life of a hold whose call is not heard of, at least; seconds."
     )
+    billing_batch_linger_ms: float = Field(
+        2,
+        ge=0,
+        le=50,
+        description="How long money's next batch waits for others after a batch of more than 3.",
+    )
+    billing_batch_max: int = Field(
+        200, ge=1, le=1_000, description="Calls reserved or settled in one transaction, at most."
+    )
     billing_two_person_usd: Decimal = Field(
         Decimal(100),
         ge=0,

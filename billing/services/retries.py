@@ -25,8 +25,13 @@ def retried(work: Callable[[], R]) -> R:
     for attempt in range(1, TRIES):
         try:
             return work()
-        except DatabaseError as clash:
-            if getattr(clash.__cause__, "sqlstate", None) not in _CLASHES:
+        except DatabaseError as fault:
+            if not is_clash(fault):
                 raise
             time.sleep(random.randint(5, 50) * attempt / 1_000)
     return work()
+
+
+def is_clash(fault: BaseException) -> bool:
+    """Whether a statement only lost a race with others, so that it may succeed when repeated."""
+    return getattr(fault.__cause__, "sqlstate", None) in _CLASHES
