@@ -13,13 +13,14 @@ import sys
 from bench import document
 from bench.harness import ROOT
 
-NAMES = ("egress", "ingest", "money", "rest", "startup", "streaming")
+NAMES = ("egress", "ingest", "money", "rest", "startup", "streaming", "summary")
+SCALED = ("streaming", "summary")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
-    parser.add_argument("--full", action="store_true", help="every number of runs of streaming")
+    parser.add_argument("--full", action="store_true", help="full scale where it takes long")
     parser.add_argument("--document", action="store_true", help="write the reference page")
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
@@ -32,7 +33,7 @@ def main() -> None:
 
 
 def _passes(name: str, *, is_full: bool) -> bool:
-    flags = ["--full"] if is_full and name == "streaming" else []
+    flags = ["--full"] if is_full and name in SCALED else []
     words = [sys.executable, "-m", f"bench.{name}", *flags]
     return subprocess.run(words, cwd=ROOT, check=False).returncode == 0
 

@@ -60,12 +60,17 @@ def _run(statement: sql.SQL, *names: str) -> None:
 
 
 def _maintenance() -> psycopg.Connection:
+    return connect("postgres", autocommit=True)
+
+
+def connect(name: str, *, autocommit: bool = False) -> psycopg.Connection:
+    """A connection of its own to a database of the tests' server."""
     options = connections.settings["default"]
     return psycopg.connect(
         host=options["HOST"],
         port=options["PORT"] or None,
         user=options["USER"],
         password=options["PASSWORD"] or None,
-        dbname="postgres",
-        autocommit=True,
+        dbname=name,
+        autocommit=autocommit,
     )

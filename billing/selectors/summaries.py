@@ -18,6 +18,8 @@ from billing.types import UsageFilters
 from billing.windows import Interval, Span, Window, before, of_period, spans
 from ideplatform.kit import clock
 
+__all__ = ["GROUPS", "TIMES", "Group", "Point", "Summary", "Totals", "summary"]
+
 GROUPS: Final = COLUMNS
 TIMES: Final = ("day", "hour")
 MAX_GROUPS: Final = 10_000

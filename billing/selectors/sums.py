@@ -72,8 +72,18 @@ class Totals:
     saved_by_cache: Decimal = money.ZERO
 
 
-SUMS: Final = tuple(Totals.__dataclass_fields__)
-_COUNTS: Final = sum(field.type == "int" for field in Totals.__dataclass_fields__.values())
+_COUNTED: Final = (
+    "requests",
+    "failed_requests",
+    "unpriced_requests",
+    "tokens_input",
+    "tokens_output",
+    "tokens_cache_read",
+    "tokens_cache_write",
+    "tokens_reasoning",
+)
+_AMOUNTS: Final = ("estimated_cost", "billed_cost", "byok_estimated_cost", "saved_by_cache")
+SUMS: Final = (*_COUNTED, *_AMOUNTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,15 +129,11 @@ def read(reach: Reach, filters: UsageFilters, parts: Sequence[Part], *, timeout_
     raise QueryTooBroad("The sums move too fast to be read.")
 
 
-def added(all_totals: Sequence[Totals]) -> Totals:
+def added(every: Sequence[Totals]) -> Totals:
     """Their exact sum."""
-    return Totals(
-        **{
-            name: sum(getattr(one, name) for one in all_totals)
-            if n < _COUNTS
-            else money.total([getattr(one, name) for one in all_totals])
-            for n, name in enumerate(SUMS)
-        }
+    return _totals(
+        [sum(getattr(one, name) for one in every) for name in _COUNTED]
+        + [money.total([getattr(one, name) for one in every]) for name in _AMOUNTS]
     )
 
 
@@ -390,5 +396,7 @@ def _key(name: str, value: str | None) -> UUID | str | None:
     return value if name in _TEXT or value is None else UUID(value)
 
 
-def _totals(sums: Sequence[Any]) -> Totals:
-    return Totals(**{name: int(sums[n]) if n < _COUNTS else sums[n] for n, name in enumerate(SUMS)})
+def _totals(values: Sequence[Any]) -> Totals:
+    """From values in the order of `SUMS`; PostgreSQL sums whole numbers as numeric."""
+    counts = map(int, values[: len(_COUNTED)])
+    return Totals(**dict(zip(SUMS, [*counts, *values[len(_COUNTED) :]], strict=True)))

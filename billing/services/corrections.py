@@ -15,7 +15,7 @@ from uuid import UUID
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from billing.errors import (
     CorrectionNotApproved,
@@ -209,7 +209,7 @@ def _leaves_less(event: UsageEvent, asked: UsageCorrection) -> bool:
         name: getattr(event, name) + (earlier[name] or 0) + getattr(asked, f"delta_{name}")
         for name in _TOKENS
     }
-    return (
+    return bool(
         min(left.values()) < 0
         or left["tokens_input"] < left["tokens_cache_read"] + left["tokens_cache_write"]
         or left["tokens_output"] < left["tokens_reasoning"]
@@ -282,10 +282,9 @@ def _posted(
 
 def _standing(event: UsageEvent, before: Effective) -> list[LedgerTxn]:
     """The call's transactions that nobody reversed; together they are what it effectively cost."""
-    mine = UsageCorrection.objects.filter(event=event, txn__isnull=False).values_list("txn_id")
-    family = [event.txn_id, *(txn_id for (txn_id,) in mine)]
+    family = Q(pk=event.txn_id) | Q(correction__event=event)
     standing = list(
-        LedgerTxn.objects.filter(pk__in=family, reversed_by__isnull=True).order_by("created_at")
+        LedgerTxn.objects.filter(family, reversed_by__isnull=True).order_by("created_at", "pk")
     )
     entries = LedgerEntry.objects.filter(txn__in=standing)
     moved = entries.filter(account__kind=AccountKind.REVENUE_USAGE).aggregate(sum=Sum("amount"))

@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 from django.db import connection, transaction
 
+from billing.selectors import sums
 from billing.services.retries import retried
 from ideplatform.kit.db import allow_long_transaction
 from ideplatform.observability import metrics
@@ -22,20 +23,7 @@ log = structlog.get_logger(__name__)
 
 BATCH: Final = 50_000
 _BATCH_LIMIT_S: Final = 120
-SUMS: Final = (
-    "requests",
-    "failed_requests",
-    "unpriced_requests",
-    "tokens_input",
-    "tokens_output",
-    "tokens_cache_read",
-    "tokens_cache_write",
-    "tokens_reasoning",
-    "estimated_cost",
-    "billed_cost",
-    "byok_estimated_cost",
-    "saved_by_cache",
-)
+SUMS: Final = sums.SUMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

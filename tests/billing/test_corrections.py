@@ -131,7 +131,8 @@ def test_corrections_add_up_one_after_the_other(team):
     )
     assert third.number == 3
     found = corrections.effective(event)
-    assert (found.estimated_cost, found.billed_cost, found.corrections) == (0, 0, 3)
+    assert {found.estimated_cost, found.billed_cost} == {usd("0")}
+    assert found.corrections == 3
     assert money_of(team) == (10, usd("0.001"), 0)
     for kind in ("revenue_usage", "provider_cogs", "provider_payable:openai_compatible"):
         assert sum_of(kind) == 0

@@ -7,7 +7,6 @@ import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-import psycopg
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
@@ -18,6 +17,7 @@ from billing.types import BillingMode, CorrectionReason, Outcome, UnitClass
 from ideplatform.kit import ids
 from ideplatform.observability import metrics
 from ideplatform.subscriptions import LISTENERS
+from tests import databases
 from tests.billing.calls import NOON, PROVIDER, SIMULATOR, a_call, publish, tokens, usd
 from tests.billing.folding import folded
 from tests.billing.funds import a_customer
@@ -138,7 +138,7 @@ def test_what_one_transaction_wrote_is_folded_together(team):
 
 def test_a_transaction_that_still_runs_is_left_for_later_and_never_lost(team, committed_db):
     """Its number is lower than that of others which ended before it."""
-    other = psycopg.connect(**_parameters(committed_db))
+    other = databases.connect(committed_db)
     other.execute("SELECT pg_current_xact_id()")
     other.execute("CREATE TABLE slow ()")
     settle(a_call(team))
@@ -151,7 +151,7 @@ def test_a_transaction_that_still_runs_is_left_for_later_and_never_lost(team, co
 
 def test_one_folder_at_a_time(team, committed_db):
     settle(a_call(team))
-    with psycopg.connect(**_parameters(committed_db)) as other:
+    with databases.connect(committed_db) as other:
         other.execute("SELECT 1 FROM billing_rollup_watermark FOR NO KEY UPDATE")
         assert rollups.fold() == 0
         assert UsageHourly.objects.count() == 0
@@ -247,7 +247,7 @@ def test_sums_follow_a_purged_workspace_and_user(team, folds_first):
 def test_a_purge_waits_for_the_folder_and_the_sums_still_agree(team, committed_db):
     shop = a_workspace(a_user()).pk
     settle(a_call(team, workspace_id=shop))
-    with psycopg.connect(**_parameters(committed_db)) as purge:
+    with databases.connect(committed_db) as purge:
         purge.execute("UPDATE usage_events SET workspace_id = NULL")
         assert rollups.fold() == 0  # the purge has the watermark
     assert folded() == 1
@@ -340,17 +340,6 @@ def test_the_lag_is_the_age_of_the_oldest_row_that_waits(team):
 def test_calls_and_corrections_wake_the_folder():
     assert LISTENERS["usage.settled"] == ("billing.tasks.fold_rollups",)
     assert LISTENERS["usage.corrected"] == ("billing.tasks.fold_rollups",)
-
-
-def _parameters(name: str) -> dict[str, object]:
-    options = connections.settings["default"]
-    return {
-        "host": options["HOST"],
-        "port": options["PORT"] or None,
-        "user": options["USER"],
-        "password": options["PASSWORD"] or None,
-        "dbname": name,
-    }
 
 
 def test_amounts_are_exact(team):

@@ -7,9 +7,7 @@ from collections import defaultdict
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
-import psycopg
 import pytest
-from django.db import connections
 
 from billing.errors import QueryTooBroad
 from billing.forecasting import ForecastMethod
@@ -21,6 +19,7 @@ from billing.services.corrections import Change
 from billing.types import BillingMode, CorrectionReason, UsageFilters
 from billing.windows import before, between, of_period, zone_of
 from ideplatform.kit import clock, ids
+from tests import databases
 from tests.billing.calls import NOON, SIMULATOR, a_call, publish, tokens, usd
 from tests.factories import a_user, a_workspace, an_actor, an_organization
 
@@ -204,22 +203,12 @@ def test_organizations_do_not_see_each_other(owner):
 
 def test_what_takes_too_long_is_refused_and_names_the_export(committed_db):
     """A lock that somebody else holds takes as long as it likes."""
-    with psycopg.connect(dbname=committed_db, **_server()) as other:
+    with databases.connect(committed_db) as other:
         other.execute("LOCK TABLE usage_events IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(QueryTooBroad, match="export") as refused:
             summary(an_actor(a_user()), of_period("month:2026-11", zone_of("UTC")), timeout_ms=100)
     assert refused.value.extra["export"] == "/api/v1/billing/usage?format=csv"
     assert (refused.value.status, refused.value.code) == (422, "query_too_broad")
-
-
-def _server() -> dict[str, object]:
-    options = connections.settings["default"]
-    return {
-        "host": options["HOST"],
-        "port": options["PORT"] or None,
-        "user": options["USER"],
-        "password": options["PASSWORD"] or None,
-    }
 
 
 def test_a_correction_counts_on_the_day_of_its_event(owner):
