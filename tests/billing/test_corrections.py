@@ -324,6 +324,24 @@ def test_a_correction_never_changes(team, statement):
     assert UsageCorrection.objects.get().note == ""
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE billing_ledger_entries SET amount = amount * 2 WHERE txn_id ="
+        " (SELECT txn_id FROM billing_usage_corrections)",
+        "UPDATE billing_usage_corrections SET delta_billed_cost = delta_billed_cost / 2",
+    ],
+)
+def test_a_correction_and_money_that_disagree_are_named(team, statement):
+    row = correct(settled(team), change=Change(billed_cost=usd("-0.0004")))
+    connection.check_constraints()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")  # no trigger stands guard
+        cursor.execute(statement)
+    found = [breach for breach in verification.breaches() if breach.code == "I7"]
+    assert any(str(row.pk) in breach.row for breach in found)
+
+
 def test_an_unknown_event_is_not_found(team):
     with pytest.raises(NotFound):
         corrections.correct(
