@@ -27,10 +27,11 @@ _DAY: Final = timedelta(days=1)
 _SECOND: Final = timedelta(seconds=1)
 _SMALL: Final = ((Decimal(1), _CENTS), (Decimal("0.01"), 4))
 _SMALLEST_PLACES: Final = 6
+_FEWEST_PLACES: Final = 4
 
 
 def usd(amount: Decimal, precision: Precision, *, rounds_down: bool = False) -> str:
-    """An amount with its currency: `$1,234.50`, `US$ 1.234,50`, `<$0.01`."""
+    """An amount with its currency: `$1,234.50`, `US$ 1.234,50`, `$0.0014`, `<$0.01`."""
     places = _places(amount, precision)
     shown = _rounded(amount, places, rounds_down=rounds_down)
     sign = "-" if shown < 0 else ""
@@ -75,11 +76,15 @@ def _places(amount: Decimal, precision: Precision) -> int:
     if precision is Precision.CENTS:
         return _CENTS
     if precision is Precision.EXACT:
-        exponent = amount.normalize().as_tuple().exponent
-        return max(_CENTS, min(_EVERY_PLACE, -int(exponent)))
+        return max(_CENTS, min(_EVERY_PLACE, _needed(amount)))
     if not amount:
         return _CENTS
-    return next((p for least, p in _SMALL if abs(amount) >= least), _SMALLEST_PLACES)
+    most = next((p for least, p in _SMALL if abs(amount) >= least), _SMALLEST_PLACES)
+    return most if most == _CENTS else max(_FEWEST_PLACES, min(most, _needed(amount)))
+
+
+def _needed(amount: Decimal) -> int:
+    return -int(amount.normalize().as_tuple().exponent)
 
 
 def _rounded(amount: Decimal, places: int, *, rounds_down: bool) -> Decimal:

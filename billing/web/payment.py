@@ -46,7 +46,9 @@ class Pending(BillingPage):
     section = _PATH
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        context = {"returned": _returned(self)}
+        session_id = request.GET.get("checkout", "")
+        found = payments.top_up_of_checkout(self.actor, self.money_place().id, session_id)
+        context = {"returned": found}
         return self.parts("billing/pending.html", "billing/_pending.html", context)
 
 

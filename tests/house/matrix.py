@@ -48,6 +48,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 from django.db import connection, transaction
 from django.test import Client
@@ -87,6 +88,8 @@ NEVER_BY_KEY = {
     P.SELF, P.ORGANIZATION_MANAGE, P.ORGANIZATION_DELETE, P.AUDIT_VIEW, P.BILLING_MANAGE,
     P.PLATFORM_MANAGE, P.RECONCILIATION_RUN, P.BILLING_OPERATE,
 }  # fmt: skip
+FORM = "application/x-www-form-urlencoded"
+"""The `Content-Type` header of a route whose body is sent as a page's form sends it."""
 PEOPLE = (
     "org_owner", "org_admin", "org_billing", "org_member",
     "ws_owner", "ws_editor", "ws_viewer", "removed", "stranger",
@@ -294,16 +297,22 @@ def _tells_apart(
 def _send(route: Route, ids: Mapping[str, str], headers: dict[str, str]) -> tuple[int, bytes]:
     client = Client(raise_request_exception=False)
     sent = {key: value.format(**ids) for key, value in route.headers.items()}
-    body = _filled(route.body, ids)
+    content_type = sent.pop("Content-Type", "application/json")
     answer = client.generic(
         route.method,
         route.path.format(**ids),
-        body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode(),
-        content_type=sent.pop("Content-Type", "application/json"),
+        _encoded(_filled(route.body, ids), content_type),
+        content_type=content_type,
         headers={**headers, **sent, "X-Request-Id": "matrix-request"},
     )
     content = answer.getvalue() if answer.streaming else answer.content
     return answer.status_code, content
+
+
+def _encoded(body: Any, content_type: str) -> bytes:
+    if body is None or isinstance(body, bytes):
+        return body or b""
+    return (urlencode(body) if content_type == FORM else json.dumps(body)).encode()
 
 
 def _filled(value: Any, ids: Mapping[str, str]) -> Any:
