@@ -7,6 +7,8 @@ import warnings
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from django.templatetags.static import static
+
 from ideplatform import env
 from ideplatform.observability import logs
 
@@ -39,7 +41,8 @@ INSTALLED_APPS = [
     "ideplatform",
     # Twisted costs a second of start-up: only `runserver`, which daphne serves, pays it.
     *(["daphne"] if "runserver" in sys.argv else []),
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "ideplatform.kit.admin_app.ConsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -178,6 +181,17 @@ CONTENT_SECURITY_POLICY = {
         "base-uri": ["'none'"],
         "form-action": ["'self'"],
     }
+}
+
+UNFOLD = {
+    "SITE_TITLE": "IDE Mundial",
+    "SITE_HEADER": "IDE Mundial",
+    "SITE_SUBHEADER": "Console",
+    "SITE_SYMBOL": "payments",
+    "SHOW_HISTORY": False,
+    # The theme would write its colours into each page; ours are a file, as the policy asks.
+    "COLORS": lambda _request: {},
+    "STYLES": [lambda _request: static("console.css")],
 }
 
 LOGGING_CONFIG = None

@@ -24,6 +24,7 @@ LISTENERS: dict[str, tuple[str, ...]] = {
     "usage.corrected": (FOLD,),
     "stripe.received": ("billing.tasks.apply_stripe_event",),
     "stripe.queued": ("billing.tasks.send_stripe_message",),
+    "verification.requested": ("billing.tasks.verify_money",),
 }
 
 

@@ -203,6 +203,16 @@ def expire() -> int:
     return len(requests)
 
 
+def seen(actor: Actor, request_id: UUID) -> ApprovalRequest:
+    """A request, for whoever may look at the console. Raises Forbidden, NotFound."""
+    operators.authorise(actor, Right.VIEW)
+    rows = ApprovalRequest.objects.select_related("proposer", "approver", "customer__organization")
+    request = rows.filter(pk=request_id).first()
+    if request is None:
+        raise NotFound
+    return request
+
+
 def digest(request: ApprovalRequest) -> str:
     """The hash of what is asked for, as the approver's form carries it."""
     return bytes(request.payload_hash).hex()

@@ -1,0 +1,116 @@
+"""The console's forms: each says why, and whoever sends it twice has done it once."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+
+from billing.services.adjustments import MOST_USD, Grounds
+from billing.types import ServiceTier, UnitClass
+from ideplatform.kit import ids
+
+
+class Dialog(forms.Form):
+    """Why something is done. `token` makes it happen once."""
+
+    token = forms.UUIDField(widget=forms.HiddenInput)
+    reason = forms.CharField(max_length=300, help_text="The customer's people can read it.")
+    ticket = forms.CharField(max_length=100, required=False, help_text="Where it was asked for.")
+    note = forms.CharField(
+        max_length=1_000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="For operators only.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial.setdefault("token", str(ids.new()))
+        self.order_fields([name for name in self.fields if name not in Dialog.base_fields])
+
+    def grounds(self) -> Grounds:
+        given = self.cleaned_data
+        return Grounds(reason=given["reason"], ticket=given["ticket"], note=given["note"])
+
+
+def _amount(**options: Any) -> forms.DecimalField:
+    return forms.DecimalField(max_digits=30, decimal_places=12, max_value=MOST_USD, **options)
+
+
+class Amount(Dialog):
+    amount_usd = _amount(label="Amount, USD", min_value=Decimal("0.000000000001"))
+
+
+class Promo(Amount):
+    expires_at = forms.DateTimeField(
+        required=False, label="Ends (UTC)", help_text="2027-01-31 00:00; empty: never."
+    )
+
+
+class Limit(Dialog):
+    limit_usd = _amount(label="Postpaid limit, USD", min_value=Decimal(0))
+
+
+class Refund(Dialog):
+    top_up = forms.UUIDField(label="Top-up", help_text="The id of a paid top-up.")
+    amount_usd = forms.DecimalField(
+        max_digits=12, decimal_places=2, min_value=Decimal("0.01"), label="Amount, as it was paid"
+    )
+    cause = forms.ChoiceField(
+        choices=[
+            ("requested_by_customer", "Asked for by the customer"),
+            ("duplicate", "Paid twice"),
+            ("fraudulent", "Fraud"),
+        ]
+    )
+
+
+class Undo(Dialog):
+    txn = forms.UUIDField(label="Transaction", help_text="The id of a ledger transaction.")
+
+
+class Decision(forms.Form):
+    """What an approver has seen, and the password that says it is them."""
+
+    payload_hash = forms.CharField(max_length=64, widget=forms.HiddenInput)
+    password = forms.CharField(
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+        label="Your password",
+    )
+
+
+class Refusal(forms.Form):
+    note = forms.CharField(max_length=300, required=False)
+
+
+class PriceList(forms.Form):
+    """A price list in the form of billing/data/README.md."""
+
+    note = forms.CharField(max_length=300)
+    listed = forms.CharField(widget=forms.Textarea(attrs={"rows": 8}), label="Price list, JSON")
+
+
+class OnePrice(forms.Form):
+    """One price of a draft."""
+
+    provider_type = forms.CharField(max_length=30, label="Vendor")
+    pattern = forms.CharField(max_length=200, label="Model", help_text="* and ? match any text.")
+    unit_class = forms.ChoiceField(choices=[(one.value, one.value) for one in UnitClass])
+    service_tier = forms.ChoiceField(choices=[(one.value, one.value) for one in ServiceTier])
+    region = forms.CharField(max_length=40, required=False)
+    context_over_tokens = forms.IntegerField(min_value=0, max_value=10_000_000, initial=0)
+    unit_price = forms.DecimalField(
+        max_digits=24, decimal_places=15, min_value=Decimal(0), label="USD per token"
+    )
+    source = forms.CharField(max_length=300, required=False)
+
+
+class Publish(Dialog):
+    effective_from = forms.DateTimeField(
+        required=False, label="From (UTC)", help_text="Empty: from the moment of approval."
+    )
+    accepts_jumps = forms.BooleanField(
+        required=False, label="Prices that move by more than half are meant"
+    )
