@@ -7,7 +7,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from billing.services import holds, rollups
+from billing.services import approvals, console, holds, rollups
 from billing.stripe import inbox, outbox, recharges
 from ideplatform.kit import accounting
 
@@ -56,3 +56,16 @@ def sweep_stripe() -> None:
 @accounting.task(public="buys what owners of low wallets have ordered; by balance alone")
 def recharge_low_wallets() -> None:
     recharges.run()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="asked for by an operator who may; its answer is an entry of the audit")
+def verify_money(_payload: Mapping[str, str]) -> None:
+    """On `verification.requested`."""
+    console.verify()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="closes requests that nobody approved in 72 hours; by age alone")
+def expire_approvals() -> None:
+    approvals.expire()

@@ -65,6 +65,10 @@ app.conf.update(
             "task": "billing.tasks.recharge_low_wallets",
             "schedule": 30.0,
         },
+        "billing-expire-approvals": {
+            "task": "billing.tasks.expire_approvals",
+            "schedule": 600.0,
+        },
         "billing-resume-stripe": {"task": "billing.tasks.resume_stripe", "schedule": 60.0},
         "billing-sweep-stripe": {"task": "billing.tasks.sweep_stripe", "schedule": 3_600.0},
         "accounts-sweep": {"task": "accounts.tasks.sweep", "schedule": 600.0},
