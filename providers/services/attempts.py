@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
 
 from billing.errors import HoldEnded
-from billing.services import holds
 from billing.types import (
     Accuracy,
     Operation,
@@ -40,7 +39,7 @@ from ideplatform.observability import metrics
 from providers import adapters
 from providers.adapters import Route
 from providers.errors import VendorError
-from providers.services import calls, estimation, health, keys, leases, places, quoting, settling
+from providers.services import calls, estimation, health, keys, leases, places, settling
 from providers.services.calls import Progress
 from providers.services.quoting import Meter
 from providers.types import (
@@ -158,46 +157,37 @@ class Attempt(Generic[C]):
         provider_id = self.route.provider_id
         places.occupy(provider_id, at_most=self.route.config.max_concurrency)
         is_admitted = False
-        admission = asyncio.ensure_future(run_db(self._admit, timeouts))
         try:
-            key, self._dispatched_at = await asyncio.shield(admission)
+            key = await keys.of_call(self.route, purpose="provider_call")
+            self._dispatched_at, self._meter = await self._admit(timeouts)
             self._started = time.monotonic()
-            await ahit("reserved")
             is_admitted = True
-        except asyncio.CancelledError:
-            settling.withdraw(admission, self.progress.hold_id)
-            raise
         finally:
             if not is_admitted:
                 places.release(provider_id)
         return key
 
-    def _admit(self, timeouts: Timeouts) -> tuple[Secret | None, datetime]:
-        """One hop: the key, the money, the call on record before it leaves, the trial.
+    async def _admit(self, timeouts: Timeouts) -> tuple[datetime, Meter]:
+        """The money, the call on record before it leaves, the trial.
 
         The trial comes last: a caller without money must not use up the one that is allowed.
         """
-        key = keys.open_for(self.route, purpose="provider_call")
-        size = self.progress.input_bytes
-        self._meter = quoting.meter(self.call, self.route, input_bytes=size)
-        dispatched_at = calls.open_call(
+        opening = calls.Opening(
             call=self.call,
             route=self.route,
             requested_model=self.requested_model,
             progress=self.progress,
-            meter=self._meter,
             timeout_s=timeouts.idle_s,
         )
-        if self.route.is_trial:
-            self._claim_trial()
-        return key, dispatched_at
-
-    def _claim_trial(self) -> None:
+        dispatched_at = await opening.commit()
         try:
-            health.claim(self.route)
-        except PlatformError:
-            holds.void_many([self.progress.hold_id])
+            if self.route.is_trial:
+                await run_db(health.claim, self.route)
+            await ahit("reserved")
+        except (asyncio.CancelledError, PlatformError):
+            settling.withdraw(self.progress.hold_id)
             raise
+        return dispatched_at, opening.meter
 
     async def _told(
         self, answer: AsyncIterator[Chunk], timeouts: Timeouts

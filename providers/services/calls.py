@@ -16,7 +16,9 @@ from uuid import UUID
 from django.conf import settings
 
 from billing.errors import RequestReused
-from billing.services import holds, usage
+from billing.pricing import PriceBook
+from billing.services import batching, holds
+from billing.services.batching import Asked
 from billing.types import (
     Accuracy,
     Journal,
@@ -52,24 +54,47 @@ class Progress:
     first_token_ms: int | None = None
 
 
-def open_call(
-    *,
-    call: Call | EmbedCall,
-    route: Route,
-    requested_model: str,
-    progress: Progress,
-    meter: Meter,
-    timeout_s: float = 0,
-) -> datetime:
-    """Reserve the call's money and commit that it is about to leave; the moment of dispatch.
+class Opening:
+    """A call that asks for its money: quoted on its turn, by the prices of that moment."""
 
-    The lease outlives half as much again as the longest silence of the vendor. Raises
-    CallRepeated (409) when this request id and attempt left before, PaymentRequired (402).
-    """
-    context = call.context
-    held = holds.reserve(
-        Reservation(
-            hold_id=progress.hold_id,
+    def __init__(
+        self,
+        *,
+        call: Call | EmbedCall,
+        route: Route,
+        requested_model: str,
+        progress: Progress,
+        timeout_s: float = 0,
+    ) -> None:
+        self._call = call
+        self._route = route
+        self._requested_model = requested_model
+        self._progress = progress
+        self._lease_s = lease_s(timeout_s)
+        self.meter: Meter
+
+    async def commit(self) -> datetime:
+        """Reserve the call's money and commit that it is about to leave; the moment of dispatch.
+
+        The lease outlives half as much again as the longest silence of the vendor. Raises
+        CallRepeated (409) when this request id and attempt left before, PaymentRequired (402).
+        """
+        hold_id = self._progress.hold_id
+        payer = self._call.context.organization_id
+        asked = Asked(hold_id=hold_id, organization_id=payer, quote=self._quoted)
+        held = await batching.reserve(asked)
+        # A batch that lost its connection and was done again finds what it had reserved itself.
+        is_ours = not held.is_replay or held.hold_id == hold_id
+        if not is_ours or held.dispatched_at is None:
+            raise CallRepeated
+        return held.dispatched_at
+
+    def _quoted(self, book: PriceBook) -> Reservation:
+        call, route, size = self._call, self._route, self._progress.input_bytes
+        self.meter = quoting.meter(call, route, input_bytes=size, book=book)
+        context = call.context
+        return Reservation(
+            hold_id=self._progress.hold_id,
             request_id=call.request_id,
             attempt=call.attempt,
             organization_id=context.organization_id,
@@ -84,18 +109,14 @@ def open_call(
             billing_mode=route.billing_mode,
             operation=Operation.EMBED if isinstance(call, EmbedCall) else Operation.CHAT,
             model=route.model,
-            requested_model=requested_model,
-            quote=meter.quote,
-            price_version_id=meter.price_version_id,
-            input_bytes=progress.input_bytes,
+            requested_model=self._requested_model,
+            quote=self.meter.quote,
+            price_version_id=self.meter.price_version_id,
+            input_bytes=size,
             input_ratio=quoting.exact(route.ratio.input),
             output_ratio=quoting.exact(route.ratio.output),
-            lease_s=lease_s(timeout_s),
+            lease_s=self._lease_s,
         )
-    )
-    if held.is_replay or held.dispatched_at is None:
-        raise CallRepeated
-    return held.dispatched_at
 
 
 def lease_s(timeout_s: float = 0) -> int:
@@ -146,9 +167,9 @@ def finish(*, request_id: UUID, answered: Answered) -> Usage:
     )
 
 
-def settle(record: ProviderCallRecord) -> Settlement | None:
+async def settle(record: ProviderCallRecord) -> Settlement | None:
     """Write the usage event and end the hold; None when the sweep was there before."""
     try:
-        return usage.settle(record)
+        return await batching.settle(record)
     except RequestReused:
         return None

@@ -8,6 +8,7 @@ from accounts.models import Organization
 from accounts.services import vault
 from accounts.types import OrganizationKind
 from ideplatform.kit.crypto import Secret
+from ideplatform.kit.db import run_db
 from ideplatform.kit.errors import NotFound
 from providers.adapters import Route
 from providers.errors import ProviderNotReady
@@ -23,6 +24,14 @@ def open_for(route: Route, *, purpose: str) -> Secret | None:
         return vault.open_for_call(secret_id=route.secret_id, purpose=purpose)
     except NotFound:  # replaced or removed since the route was planned
         raise ProviderNotReady(retry_after_s=1) from None
+
+
+async def of_call(route: Route, *, purpose: str) -> Secret | None:
+    """The same from a coroutine; a key that was opened within the minute costs no hop."""
+    if route.secret_id is None:
+        return None
+    known = vault.recall(secret_id=route.secret_id, purpose=purpose)
+    return known if known is not None else await run_db(open_for, route, purpose=purpose)
 
 
 def store(provider: Provider, key: Secret) -> None:

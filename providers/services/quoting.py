@@ -16,7 +16,8 @@ import structlog
 
 from billing import pricing
 from billing.errors import BudgetExceeded, ModelUnpriced
-from billing.services import holds, prices
+from billing.pricing import PriceBook
+from billing.services import holds
 from billing.types import BillingMode, Quote
 from ideplatform.kit import clock, money
 from ideplatform.kit.db import run_db
@@ -97,9 +98,9 @@ class Meter:
             self._patience = Decimal(1)
 
 
-def meter(call: Call | EmbedCall, route: Route, *, input_bytes: int) -> Meter:
+def meter(call: Call | EmbedCall, route: Route, *, input_bytes: int, book: PriceBook) -> Meter:
     """The meter of a call on a route; raises ModelUnpriced (409) when the platform would pay."""
-    return Meter(call, route, _rate(route, input_bytes))
+    return Meter(call, route, _rate(route, input_bytes, book))
 
 
 def beyond_ceiling(run_id: UUID | None) -> BudgetExceeded:
@@ -116,10 +117,9 @@ def exact(ratio: float) -> Decimal:
     return Decimal(str(ratio)).quantize(Decimal("0.000001"))
 
 
-def _rate(route: Route, input_bytes: int) -> Rate:
+def _rate(route: Route, input_bytes: int, book: PriceBook) -> Rate:
     if route.billing_mode is BillingMode.FREE:
         return Rate(bound=money.ZERO, expected=money.ZERO, per_token=money.ZERO, version_id=None)
-    book = prices.current()
     model = pricing.Model(provider_type=route.provider_type, name=route.model, at=clock.now())
     expected = input_bytes * exact(route.ratio.input) * _MARGIN
     expected_tokens = int(expected.to_integral_value(ROUND_CEILING))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TypeVar
 from uuid import UUID
 
 import structlog
@@ -18,13 +19,14 @@ import structlog
 from billing.services import holds
 from billing.types import ProviderCallRecord, Settlement
 from ideplatform.kit.db import run_db
-from ideplatform.kit.errors import DatabaseDown, PlatformError
+from ideplatform.kit.errors import Unavailable
 from ideplatform.kit.failpoints import ahit
 from providers.services import calls, health
 from providers.services.health import Verdict
 
 log = structlog.get_logger(__name__)
 
+R = TypeVar("R")
 MAX_OPEN: Final = 10_000
 TRY_FOR_S: Final = 600
 WAIT_S: Final = 5  # how long a consumer waits for its price while the database is away
@@ -40,19 +42,18 @@ def begin(record: ProviderCallRecord, verdicts: list[Verdict]) -> asyncio.Task[S
     return task
 
 
-def withdraw(admission: Awaitable[object], hold_id: UUID) -> None:
-    """Give back what was reserved for a call whose runner left before it could be sent."""
-    task = asyncio.create_task(_withdraw(admission, hold_id), name="provider-call-withdrawal")
+def withdraw(hold_id: UUID) -> None:
+    """Give back what was reserved for a call that is not sent after all."""
+    task = asyncio.create_task(_withdraw(hold_id), name="provider-call-withdrawal")
     _open.add(task)
     task.add_done_callback(_open.discard)
 
 
-async def _withdraw(admission: Awaitable[object], hold_id: UUID) -> None:
+async def _withdraw(hold_id: UUID) -> None:
     try:
-        await admission
-    except PlatformError:
-        return  # nothing was reserved
-    await run_db(holds.void_many, [hold_id])
+        await _persistently(partial(run_db, holds.void_many, [hold_id]))
+    except Unavailable:
+        log.error("provider_call.withdrawal_left", hold_id=str(hold_id))
 
 
 async def price(task: asyncio.Task[Settlement | None]) -> Settlement | None:
@@ -75,19 +76,26 @@ async def finished(*, within_s: float) -> bool:
 
 async def _settle(record: ProviderCallRecord, verdicts: list[Verdict]) -> Settlement | None:
     await ahit("before_settle")
-    give_up_at = time.monotonic() + TRY_FOR_S
-    pause_s = 0.1
-    while True:
-        try:
-            settlement = await run_db(calls.settle, record)
-            break
-        except DatabaseDown:
-            if time.monotonic() > give_up_at or len(_open) > MAX_OPEN:
-                log.error("provider_call.settlement_left", request_id=str(record.request_id))
-                return None
-        await asyncio.sleep(pause_s * random.uniform(0.5, 1))
-        pause_s = min(pause_s * 2, 2)
+    try:
+        settlement = await _persistently(partial(calls.settle, record))
+    except Unavailable:
+        log.error("provider_call.settlement_left", request_id=str(record.request_id))
+        return None
     await ahit("after_settle")
     if verdicts:
         await run_db(health.save, verdicts)
     return settlement
+
+
+async def _persistently(work: Callable[[], Awaitable[R]]) -> R:
+    """What `work` answers, asked again while the database is away; raises Unavailable at last."""
+    give_up_at = time.monotonic() + TRY_FOR_S
+    pause_s = 0.1
+    while True:
+        try:
+            return await work()
+        except Unavailable:
+            if time.monotonic() > give_up_at or len(_open) > MAX_OPEN:
+                raise
+        await asyncio.sleep(pause_s * random.uniform(0.5, 1))
+        pause_s = min(pause_s * 2, 2)

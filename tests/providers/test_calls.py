@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from datetime import timedelta
 
@@ -22,7 +23,7 @@ from billing.types import (
     UnitClass,
 )
 from providers.errors import CallRepeated
-from providers.services import calls, estimation, quoting, routing
+from providers.services import calls, estimation, routing
 from providers.services.calls import Progress
 from tests.providers.builders import a_call, a_provider, events_of
 
@@ -41,10 +42,12 @@ def _dispatched(prompt="one two three four five"):
 
 
 def _open(call, route, progress):
-    meter = quoting.meter(call, route, input_bytes=progress.input_bytes)
-    calls.open_call(
-        call=call, route=route, requested_model="sim-echo", progress=progress, meter=meter
-    )
+    opening = calls.Opening(call=call, route=route, requested_model="sim-echo", progress=progress)
+    asyncio.run(opening.commit())
+
+
+def _settle(row):
+    return asyncio.run(calls.settle(_record(row)))
 
 
 def _expire():
@@ -97,7 +100,7 @@ def test_the_runner_that_comes_after_the_sweep_changes_nothing():
     row = Hold.objects.get()
     _expire()
     holds.sweep()
-    assert calls.settle(_record(row)) is None
+    assert _settle(row) is None
     (event,) = events_of(call)
     assert event.outcome == Outcome.CRASH_RECOVERED
 
@@ -105,7 +108,7 @@ def test_the_runner_that_comes_after_the_sweep_changes_nothing():
 def test_the_sweep_that_comes_after_the_runner_changes_nothing():
     call, _ = _dispatched()
     _expire()
-    settlement = calls.settle(_record(Hold.objects.get()))
+    settlement = _settle(Hold.objects.get())
     assert settlement is not None
     assert holds.sweep() == 0
     (event,) = events_of(call)
@@ -128,7 +131,7 @@ def test_runner_and_sweeps_at_once_settle_once():
         finally:
             connections.close_all()
 
-    works = [holds.sweep] * 4 + [lambda: calls.settle(_record(row))]
+    works = [holds.sweep] * 4 + [lambda: _settle(row)]
     threads = [threading.Thread(target=_race, args=(work,)) for work in works]
     for thread in threads:
         thread.start()
@@ -141,14 +144,15 @@ def test_runner_and_sweeps_at_once_settle_once():
 def test_one_attempt_is_dispatched_once():
     call, progress = _dispatched()
     (route,) = routing.plan(call)
+    again = Progress(request_id=call.request_id, attempt=1, input_bytes=progress.input_bytes)
     with pytest.raises(CallRepeated):
-        _open(call, route, progress)
+        _open(call, route, again)
     assert Hold.objects.count() == 1
 
 
 def test_old_settled_calls_are_forgotten_but_their_events_stay():
     call, _ = _dispatched()
-    calls.settle(_record(Hold.objects.get()))
+    _settle(Hold.objects.get())
     past = Now() - timedelta(days=31)
     Hold.objects.update(expires_at=past, ended_at=past)
     holds.sweep()
