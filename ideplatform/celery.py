@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from celery import Celery
+from celery.schedules import crontab
 from celery.signals import beat_init, before_task_publish, setup_logging, worker_ready
 from kombu.entity import Queue
 
@@ -75,6 +76,12 @@ app.conf.update(
         "accounts-extend-audit": {"task": "accounts.tasks.extend_audit", "schedule": 86_400.0},
         "billing-fold-rollups": {"task": "billing.tasks.fold_rollups", "schedule": 5.0},
         "billing-sweep-holds": {"task": "billing.tasks.sweep_holds", "schedule": 15.0},
+        # Yesterday and the day before have ended long enough ago for vendors to have reported them.
+        "providers-schedule-reports": {
+            "task": "providers.tasks.schedule_reports",
+            "schedule": crontab(hour="4", minute="30"),
+        },
+        "providers-resume-reports": {"task": "providers.tasks.resume_reports", "schedule": 60.0},
         "providers-probe-idle": {"task": "providers.tasks.probe_idle", "schedule": 60.0},
         "workspaces-resume-imports": {
             "task": "workspaces.tasks.resume_imports",

@@ -22,6 +22,7 @@ LISTENERS: dict[str, tuple[str, ...]] = {
     "user.deleted": ("providers.tasks.retire_user",),
     "usage.settled": (FOLD,),
     "usage.corrected": (FOLD,),
+    "reconcile.requested": ("providers.tasks.fetch_report",),
     "stripe.received": ("billing.tasks.apply_stripe_event",),
     "stripe.queued": ("billing.tasks.send_stripe_message",),
     "verification.requested": ("billing.tasks.verify_money",),

@@ -37,6 +37,9 @@ _OWN_HEADERS: Final = frozenset(
 Seconds = Annotated[float, Meta(gt=0, le=3_600)]
 HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^`|~-]{1,64}\Z")]
 HeaderValue = Annotated[str, Meta(pattern=r"^[\x20-\x7e]{0,500}\Z")]
+Table = Annotated[
+    str, Meta(pattern=r"^([A-Za-z0-9_-]{1,100}\.[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_]{1,200})?\Z")
+]
 ModelId = Annotated[str, Meta(pattern=r"^[^\s\x00-\x1f]{1,200}\Z")]
 
 
@@ -50,7 +53,11 @@ class TimeoutConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`api` chooses OpenAI's dialect; `allowed_models` empty allows every model."""
+    """`api` chooses OpenAI's dialect; `allowed_models` empty allows every model.
+
+    `report_table` is the BigQuery table that Google exports billing data to, and `report_url` where
+    BigQuery is asked, when elsewhere than at Google.
+    """
 
     base_url: Annotated[str, Meta(max_length=2_000)] = ""
     api: Literal["chat", "responses"] = "chat"
@@ -59,6 +66,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 256
     allowed_models: Annotated[tuple[ModelId, ...], Meta(max_length=500)] = ()
     ignores_max_tokens: bool = False
+    report_url: Annotated[str, Meta(max_length=2_000)] = ""
+    report_table: Table = ""
 
 
 def parse(value: object, *, provider_type: ProviderType) -> Config:
@@ -73,10 +82,12 @@ def parse(value: object, *, provider_type: ProviderType) -> Config:
         if name.lower() in _OWN_HEADERS:
             raise _refused(f"/headers/{name}", "this header is set by the platform")
     _check_base_url(config.base_url, provider_type)
+    if config.report_url:
+        _check_url("/report_url", config.report_url)
     return config
 
 
-def check_open(url: str) -> None:
+def check_open(url: str, *, place: str = "/base_url") -> None:
     """Refuse a numeric address that egress would refuse at every call; names are judged then.
 
     Raises InvalidInput: what could never be used is not saved.
@@ -86,7 +97,7 @@ def check_open(url: str) -> None:
         return
     policy = egress.policy.current()
     if not policy.allows(target.literal, host=target.host, port=target.port):
-        raise _refused("/base_url", "this address is closed to outbound calls")
+        raise _refused(place, "this address is closed to outbound calls")
 
 
 def base_url(config: Config, *, provider_type: ProviderType) -> str:
@@ -106,12 +117,16 @@ def _check_base_url(url: str, provider_type: ProviderType) -> None:
         if provider_type not in DEFAULT_BASE_URLS:
             raise _refused("/base_url", "this type has no address of its own: give one")
         return
+    _check_url("/base_url", url)
+
+
+def _check_url(place: str, url: str) -> None:
     try:
         target = egress.parse(url)
     except egress.UrlRefused as refused:
-        raise _refused("/base_url", refused.detail) from None
+        raise _refused(place, refused.detail) from None
     if target.url.raw_query_string:
-        raise _refused("/base_url", "an address has no query")
+        raise _refused(place, "an address has no query")
 
 
 def _located(wrong: msgspec.ValidationError) -> tuple[str, str]:

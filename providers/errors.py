@@ -81,5 +81,9 @@ class KeyRequired(InvalidInput):
     code, title = "provider_key_required", "A new address needs its key again"
 
 
+class ReportKeyMissing(Conflict):
+    code, title = "report_key_missing", "This account has no key that reads usage reports"
+
+
 class NameTaken(Conflict):
     code, title = "provider_name_taken", "Another provider of this scope has this slug"

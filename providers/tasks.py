@@ -8,7 +8,7 @@ from uuid import UUID
 from celery import shared_task
 
 from ideplatform.kit import accounting
-from providers.services import cache, probes, providers
+from providers.services import cache, probes, providers, reports
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -36,3 +36,22 @@ def retire_workspace(payload: Mapping[str, str]) -> None:
 def retire_user(payload: Mapping[str, str]) -> None:
     """On `user.deleted`."""
     providers.retire(owner_id=UUID(payload["user_id"]))
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="fetches a report for a comparison that somebody might ask for; by its id")
+def fetch_report(payload: Mapping[str, str]) -> None:
+    """On `reconcile.requested`."""
+    reports.fetch(UUID(payload["run_id"]))
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="goes on with comparisons that wait for their report; by age alone")
+def resume_reports() -> None:
+    reports.resume()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="asks for the comparisons of the latest days; for nobody in particular")
+def schedule_reports() -> None:
+    reports.schedule()

@@ -38,6 +38,7 @@ class Provider(msgspec.Struct, kw_only=True):
     config: dict[str, object]
     key_present: bool
     key_hint: str
+    report_key_present: bool
     priority: int
     is_enabled: bool
     external_account_ref: str

@@ -22,6 +22,7 @@ from providers.types import ProviderScope, ProviderType
 
 _SLUG = r"^[a-z0-9-]{1,40}\Z"
 _KEY = r"^[\x21-\x7e]{1,500}\Z"
+_REPORT_KEY = r"^([\x21-\x7e]{1,500}|\s*\{[\x09\x0a\x0d\x20-\x7e]{1,8000})\Z"
 _MODEL = r"^[^\s\x00-\x1f]{1,200}\Z"
 _REF = r"^[^\s\x00-\x1f]{1,250}\Z"
 
@@ -36,9 +37,20 @@ class KeyField(SecretField):
         return None if data is None else super().run_validation(data)
 
 
+class ReportKeyField(SecretField):
+    """A vendor's key for reports, or a service account's JSON; null is none."""
+
+    def __init__(self) -> None:
+        super().__init__(required=False, allow_null=True, validators=[RegexValidator(_REPORT_KEY)])
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        return None if data is None else super().run_validation(data)
+
+
 class _Account(StrictSerializer):
     config = serializers.DictField(required=False)
     api_key = KeyField()
+    report_api_key = ReportKeyField()
     billing_mode = serializers.ChoiceField(choices=[m.value for m in BillingMode], required=False)
     priority = serializers.IntegerField(min_value=-1_000, max_value=1_000, required=False)
     is_enabled = serializers.BooleanField(required=False)
@@ -105,6 +117,7 @@ def draft(form: Mapping[str, Any]) -> Draft:
         type=ProviderType(form["type"]),
         config=form.get("config", {}),
         api_key=form.get("api_key"),
+        report_key=form.get("report_api_key"),
         slug=form.get("slug", ""),
         billing_mode=BillingMode(
             form.get("billing_mode", BillingMode.BYOK if mine else BillingMode.PLATFORM)
@@ -124,6 +137,7 @@ def changes(form: Mapping[str, Any]) -> Changes:
         type=UNSET if kind is UNSET else ProviderType(kind),
         config=form.get("config", UNSET),
         api_key=form.get("api_key", UNSET),
+        report_key=form.get("report_api_key", UNSET),
         slug=form.get("slug", UNSET),
         billing_mode=UNSET if mode is UNSET else BillingMode(mode),
         priority=form.get("priority", UNSET),
@@ -152,6 +166,7 @@ def _described(row: Provider) -> dict[str, object]:
         "config": row.config,
         "key_present": row.secret_id is not None,
         "key_hint": row.key_hint,
+        "report_key_present": row.report_secret_id is not None,
         "priority": row.priority,
         "is_enabled": row.is_enabled,
         "external_account_ref": row.external_account_ref,

@@ -59,6 +59,24 @@ def drop(provider: Provider) -> None:
     provider.key_hint = ""
 
 
+def store_report_key(provider: Provider, key: Secret) -> None:
+    """Seal the key that reads usage reports, apart from the one of calls; the caller saves."""
+    drop_report_key(provider)
+    provider.report_secret_id = vault.seal(
+        organization_id=home_of(provider),
+        user_id=provider.owner_id if provider.scope == ProviderScope.USER else None,
+        provider=f"provider:{provider.pk}:report",
+        value=key,
+    )
+
+
+def drop_report_key(provider: Provider) -> None:
+    """Destroy the key of usage reports; the caller saves the row in its transaction."""
+    if provider.report_secret_id is not None:
+        vault.destroy(secret_id=provider.report_secret_id)
+    provider.report_secret_id = None
+
+
 def home_of(provider: Provider) -> UUID:
     """The organization whose data key seals the account's key, and which answers for it."""
     if provider.organization_id is not None:

@@ -35,12 +35,16 @@ _UNIQUE_VIOLATION: Final = "23505"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A new account. `slug` empty is made from the name; `models` are offered without asking."""
+    """A new account. `slug` empty is made from the name; `models` are offered without asking.
+
+    `report_key` reads the vendor's usage reports, and nothing else.
+    """
 
     name: str
     type: ProviderType
     config: Mapping[str, object] = field(default_factory=dict)
     api_key: Secret | None = None
+    report_key: Secret | None = None
     slug: str = ""
     billing_mode: BillingMode = BillingMode.BYOK
     priority: int = 0
@@ -51,12 +55,13 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What a change says; UNSET leaves a member as it is. `api_key` None removes the key."""
+    """What a change says; UNSET leaves a member as it is. A key that is None is removed."""
 
     name: str | UnsetType = UNSET
     type: ProviderType | UnsetType = UNSET
     config: Mapping[str, object] | UnsetType = UNSET
     api_key: Secret | UnsetType | None = UNSET
+    report_key: Secret | UnsetType | None = UNSET
     slug: str | UnsetType = UNSET
     billing_mode: BillingMode | UnsetType = UNSET
     priority: int | UnsetType = UNSET
@@ -109,6 +114,8 @@ def add(*, home: Home, owner_id: UUID | None, draft: Draft) -> Provider:
     _check_mode(provider)
     if draft.api_key is not None:
         keys.store(provider, draft.api_key)
+    if draft.report_key is not None:
+        keys.store_report_key(provider, draft.report_key)
     _save(provider, is_new=True)
     models.offer(provider, draft.models)
     _tell(provider)
@@ -127,12 +134,11 @@ def update(*, actor: Actor, provider_id: UUID, changes: Changes, version: int | 
     before = _address(provider)
     _apply(provider, changes)
     if _address(provider) != before:
-        if provider.secret_id is not None and changes.api_key is UNSET:
-            detail = "the address or the type changed: send the key again, or null for none"
-            raise KeyRequired(errors=[Pointer(pointer="/api_key", detail=detail)])
+        _require_keys(provider, changes)
         provider.models.exclude(source="manual").delete()
         models.offer(provider, ())
     _apply_key(provider, changes.api_key)
+    _apply_report_key(provider, changes.report_key)
     provider.version += 1
     _save(provider, is_new=False)
     _tell(provider)
@@ -184,6 +190,7 @@ def _locked(provider_id: UUID, version: int | None) -> Provider:
 
 def _retire(provider: Provider) -> None:
     keys.drop(provider)
+    keys.drop_report_key(provider)
     provider.version += 1
     provider.is_enabled = False
     _save(provider, is_new=False)
@@ -215,16 +222,42 @@ def _apply_key(provider: Provider, key: Secret | UnsetType | None) -> None:
     Provider.objects.filter(pk=provider.pk).update(key_changed_at=Now())
 
 
+def _apply_report_key(provider: Provider, key: Secret | UnsetType | None) -> None:
+    if key is UNSET:
+        return
+    if key is None:
+        keys.drop_report_key(provider)
+    else:
+        keys.store_report_key(provider, key)
+
+
+def _require_keys(provider: Provider, changes: Changes) -> None:
+    """Raises KeyRequired when a new address would get an old key."""
+    detail = "the address or the type changed: send the key again, or null for none"
+    faults = [
+        Pointer(pointer=pointer, detail=detail)
+        for pointer, held, sent in (
+            ("/api_key", provider.secret_id, changes.api_key),
+            ("/report_api_key", provider.report_secret_id, changes.report_key),
+        )
+        if held is not None and sent is UNSET
+    ]
+    if faults:
+        raise KeyRequired(errors=faults)
+
+
 def _settings(given: Mapping[str, object], kind: ProviderType) -> Config:
     settings = config.parse(given, provider_type=kind)
     config.check_open(config.base_url(settings, provider_type=kind))
+    if settings.report_url:
+        config.check_open(settings.report_url, place="/report_url")
     return settings
 
 
-def _address(provider: Provider) -> tuple[str, str]:
+def _address(provider: Provider) -> tuple[str, str, str]:
     kind = ProviderType(provider.type)
     settings = config.parse(provider.config, provider_type=kind)
-    return provider.type, config.base_url(settings, provider_type=kind)
+    return provider.type, config.base_url(settings, provider_type=kind), settings.report_url
 
 
 def _check_mode(provider: Provider) -> None:
@@ -254,6 +287,7 @@ _CHANGING: Final = (
     "config",
     "billing_mode",
     "secret",
+    "report_secret",
     "key_hint",
     "priority",
     "is_enabled",

@@ -55,6 +55,7 @@ def build(*, ledger_file: Path | None = None, prices_files: Sequence[Path] = ())
     app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_too_large])
     app[STATE] = Simulator(ledger=Ledger(ledger_file))
     app[control.PRICES] = PriceList.load(prices_files)
+    app[control.ASKED], app[control.ROWS] = [], []
     app.on_cleanup.append(_close_ledger)
     _add_vendor_routes(app.router)
     _add_report_routes(app.router)
@@ -137,11 +138,16 @@ def _add_report_routes(router: web.UrlDispatcher) -> None:
     add("/v1/organizations/usage_report/messages", control.anthropic_usage, "anthropic")
     add("/v1/organizations/cost_report", control.anthropic_costs, "anthropic")
     add("/__reports/google_bigquery_standard_rows", control.google_rows, "google")
+    router.add_post("/bigquery/v2/projects/{project}/queries", control.bigquery)
+    router.add_get("/bigquery/v2/projects/{project}/queries/{job}", control.bigquery)
+    router.add_post("/oauth2/token", control.google_token)
 
 
 def _add_control_routes(router: web.UrlDispatcher) -> None:
     router.add_post("/__scripts", control.post_script)
     router.add_get("/__ledger", control.show_ledger)
+    router.add_post("/__ledger", control.post_calls)
+    router.add_post("/__report_faults", control.post_report_faults)
     router.add_get("/__requests", control.show_requests)
     router.add_post("/__reset", control.reset)
     router.add_get("/__health", control.health)

@@ -6,15 +6,34 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from aiohttp import web
 
-from . import credentials, envelopes, reports
+from . import credentials, envelopes, report_faults, reports
 from .door import STATE, envelope_response, read_body
-from .failures import VendorFailure, invalid
+from .failures import VendorFailure, invalid, scripted
 from .prices import PriceList
-from .reports import Window
+from .reports import Charges, Window
 from .script import Script
 
 PRICES: web.AppKey[PriceList] = web.AppKey("prices", PriceList)
+ASKED: web.AppKey[list[tuple[str, str]]] = web.AppKey("asked", list)
+ROWS: web.AppKey[list[int]] = web.AppKey("rows", list)
+_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _Value(msgspec.Struct):
+    value: str | None = None
+
+
+class _Named(msgspec.Struct, rename="camel"):
+    name: str
+    parameter_value: _Value
+
+
+class _Question(msgspec.Struct, rename="camel"):
+    """What is read of a BigQuery query: its named parameters."""
+
+    query_parameters: list[_Named]
+    max_results: int = 10_000
 
 
 def _json(value: object) -> web.Response:
@@ -46,6 +65,27 @@ async def show_ledger(request: web.Request) -> web.StreamResponse:
     return _json({"rows": rows, "open": running, "dropped": ledger.dropped})
 
 
+async def post_calls(request: web.Request) -> web.StreamResponse:
+    """Put calls into the ledger as if they had been made."""
+    try:
+        rows = report_faults.read_calls(await read_body(request))
+    except msgspec.MsgspecError as error:
+        return _refused(invalid(f"Not a list of calls: {error}"))
+    for row in rows:
+        request.app[STATE].ledger.post(row)
+    return web.json_response({"posted": len(rows)}, status=201)
+
+
+async def post_report_faults(request: web.Request) -> web.StreamResponse:
+    """Plant faults in the reports, until the next reset."""
+    try:
+        faults = report_faults.read_faults(await read_body(request))
+    except msgspec.MsgspecError as error:
+        return _refused(invalid(f"Not a list of faults: {error}"))
+    request.app[STATE].report_faults.plant(faults)
+    return web.json_response({"planted": len(faults)}, status=201)
+
+
 async def show_requests(request: web.Request) -> web.StreamResponse:
     after = request.query.get("after", "0")
     if not after.isdigit():
@@ -74,6 +114,11 @@ def report(build: Callable[[web.Request], object], *, vendor: str) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
             credentials.check(credentials.key_of(request, vendor), vendor)
+            fault = request.app[STATE].report_faults.of_delivery(vendor)
+            if fault is not None and fault.status is not None:
+                raise scripted(fault.status, None, fault.retry_after)
+            if fault is not None:
+                return web.Response(body=b'{"data": [', content_type="application/json")
             return _json(build(request))
         except VendorFailure as failure:
             return envelope_response(envelope(failure, "req_sim_report"))
@@ -91,9 +136,7 @@ def openai_usage(request: web.Request) -> object:
 
 def openai_costs(request: web.Request) -> object:
     rows = list(request.app[STATE].ledger.rows())
-    return reports.openai_costs(
-        rows, _unix_window(request), _group_by(request), request.app[PRICES]
-    )
+    return reports.openai_costs(rows, _unix_window(request), _group_by(request), _charges(request))
 
 
 def anthropic_usage(request: web.Request) -> object:
@@ -104,7 +147,7 @@ def anthropic_usage(request: web.Request) -> object:
 def anthropic_costs(request: web.Request) -> object:
     rows = list(request.app[STATE].ledger.rows())
     return reports.anthropic_costs(
-        rows, _iso_window(request), _group_by(request), request.app[PRICES]
+        rows, _iso_window(request), _group_by(request), _charges(request)
     )
 
 
@@ -112,7 +155,43 @@ def google_rows(request: web.Request) -> object:
     start = _moment(request.query.get("start"), "start") or datetime(1970, 1, 1, tzinfo=UTC)
     end = _moment(request.query.get("end"), "end") or datetime.now(UTC) + timedelta(seconds=1)
     rows = list(request.app[STATE].ledger.rows())
-    return reports.google_rows(rows, start=start, end=end, prices=request.app[PRICES])
+    return reports.google_rows(rows, start=start, end=end, money=_charges(request))
+
+
+async def bigquery(request: web.Request) -> web.StreamResponse:
+    """A query of the export, and further pages of its rows, for the window it named."""
+    if request.method == "POST":
+        asked = msgspec.json.decode(await read_body(request), type=_Question)
+        window = {one.name: one.parameter_value.value for one in asked.query_parameters}
+        request.app[ASKED][:] = [(window.get("start") or "", window.get("end") or "")]
+        request.app[ROWS][:] = [asked.max_results]
+
+    def page(request: web.Request) -> object:
+        (start, end), (limit,) = request.app[ASKED][0], request.app[ROWS]
+        rows = list(request.app[STATE].ledger.rows())
+        found = reports.google_rows(
+            rows,
+            start=_moment(start, "start") or datetime(1970, 1, 1, tzinfo=UTC),
+            end=_moment(end, "end") or datetime.now(UTC),
+            money=_charges(request),
+        )
+        number = (request.query.get("pageToken") or "page_0").removeprefix("page_")
+        return reports.bigquery_page(found, page=int(number), limit=limit)
+
+    return await report(page, vendor="google")(request)
+
+
+async def google_token(request: web.Request) -> web.StreamResponse:
+    """An access token for a service account that signs its claim."""
+    form = await request.post()
+    claim = str(form.get("assertion", ""))
+    if form.get("grant_type") != _GRANT or claim.count(".") != 2:
+        return web.json_response({"error": "invalid_grant"}, status=400)
+    return web.json_response({"access_token": "ya29.simulated", "expires_in": 3_599})
+
+
+def _charges(request: web.Request) -> Charges:
+    return Charges(prices=request.app[PRICES], faults=request.app[STATE].report_faults)
 
 
 def _group_by(request: web.Request) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from .envelopes import Envelope
 from .failures import Kind, VendorFailure, invalid, scripted
 from .ledger import Entry, Ledger, Row
 from .recorder import Recorder
+from .report_faults import Faults
 from .script import Turn
 from .scripts import ScriptBook
 
@@ -32,11 +33,13 @@ class Simulator:
     book: ScriptBook = field(default_factory=ScriptBook)
     ledger: Ledger = field(default_factory=Ledger)
     recorder: Recorder = field(default_factory=Recorder)
+    report_faults: Faults = field(default_factory=Faults)
 
     def reset(self) -> None:
         self.book.clear()
         self.ledger.clear()
         self.recorder.clear()
+        self.report_faults.clear()
 
 
 STATE: web.AppKey[Simulator] = web.AppKey("simulator", Simulator)

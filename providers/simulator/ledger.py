@@ -147,6 +147,14 @@ class Ledger:
         self.write(row)
         return Entry(row, self)
 
+    def post(self, row: Row) -> None:
+        """Take in a call that was charged elsewhere."""
+        self._seq += 1
+        row.seq = self._seq
+        row.provider_request_id = f"req_sim_{self._seq:012d}"
+        self._keep(row)
+        self.write(row)
+
     def rows(
         self, *, after: int = 0, request_id: str | None = None, limit: int = ROWS_MAX
     ) -> Iterator[Row]:

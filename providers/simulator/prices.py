@@ -66,18 +66,23 @@ class PriceList:
     def lines(self, row: Row) -> list[Line]:
         """The priced token classes of a call, in a fixed order; unpriced classes are left out."""
         prices = self._of(row)
-        quantities = {name: getattr(row.tokens, name) for name in _COMPONENTS}
         context = _context(prices, row.tokens.prompt)
         lines: list[Line] = []
-        for name, quantity in quantities.items():
+        for name, quantity in quantities(row).items():
             unit = _unit(prices, _COMPONENTS[name], context, _TIERS[row.service_tier])
-            if quantity and unit is not None:
+            if unit is not None:
                 lines.append(Line(token_class=name, quantity=quantity, unit_price_usd=unit))
         return lines
 
     def _of(self, row: Row) -> Mapping[str, object]:
         named = f"{_FOLDERS[row.vendor]}/{row.model}"
         return self._models.get(named) or self._models.get(row.model) or {}
+
+
+def quantities(row: Row) -> dict[str, int]:
+    """What a call used, by token class, in a fixed order."""
+    counts = {name: getattr(row.tokens, name) for name in _COMPONENTS}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _context(prices: Mapping[str, object], prompt_tokens: int) -> str:

@@ -9,13 +9,16 @@ Buckets are UTC; empty ones are listed; ``page`` counts buckets.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+
+import msgspec
 
 from . import usages
 from .failures import invalid
 from .ledger import Row
-from .prices import Line, PriceList
+from .prices import Line, PriceList, quantities
+from .report_faults import Faults
 from .script import Usage
 
 Result = dict[str, object]
@@ -83,13 +86,14 @@ def _within(rows: Iterable[Row], start: datetime, end: datetime) -> list[Row]:
     return [row for row in rows if row.is_charged and start <= row.at < end]
 
 
-_Group = tuple[str | None, str | None]  # model, key
+_Group = tuple[str | None, str | None, str]  # model, key, service tier
 
 
 def _group(row: Row, group_by: tuple[str, ...]) -> _Group:
     return (
         row.model if "model" in group_by else None,
         row.key_id if "api_key_id" in group_by else None,
+        row.service_tier if {"service_tier", "batch"} & {*group_by} else "standard",
     )
 
 
@@ -129,7 +133,7 @@ def openai_usage(
 
 
 def _openai_usage_result(kind: str, group: _Group, total: Usage, calls: int) -> Result:
-    model, key_id = group
+    model, key_id, tier = group
     result: Result = {
         "object": f"organization.usage.{kind}.result",
         "input_tokens": total.prompt,
@@ -145,28 +149,46 @@ def _openai_usage_result(kind: str, group: _Group, total: Usage, calls: int) -> 
             "input_audio_tokens": 0,
             "output_tokens": total.completion,
             "output_audio_tokens": 0,
-            "batch": False,
-            "service_tier": "default",
+            "batch": tier == "batch",
+            "service_tier": "default" if tier in ("standard", "batch") else tier,
         }
     return result
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charges:
+    """What calls cost, planted faults included."""
+
+    prices: PriceList
+    faults: Faults
+
+    def lines(self, rows: list[Row]) -> Iterator[tuple[Row, Line, Decimal]]:
+        """Each priced class of each call, with its amount in USD."""
+        for row in rows:
+            factor = self.faults.factor(row.vendor, row.at.astimezone(UTC).date(), row.model)
+            for line in self.prices.lines(row):
+                yield row, line, line.amount_usd * factor
+
+
 def openai_costs(
-    rows: list[Row], shown: Window, group_by: tuple[str, ...], prices: PriceList
+    rows: list[Row], shown: Window, group_by: tuple[str, ...], money: Charges
 ) -> Result:
     """``organization.costs``: float USD, per line item when grouped so."""
     wanted = [row for row in rows if row.vendor == "openai"]
 
     def results(inside: list[Row]) -> list[Result]:
         amounts: dict[str | None, tuple[Decimal, int]] = {}
-        for row, line in _priced(inside, prices):
+        for row, line, charged in money.lines(inside):
             item = _LINE_ITEMS.get(line.token_class, "cache write")
             name = f"{row.model}, {item}" if "line_item" in group_by else None
             amount, quantity = amounts.get(name, (Decimal(0), 0))
-            amounts[name] = (amount + line.amount_usd, quantity + line.quantity)
+            amounts[name] = (amount + charged, quantity + line.quantity)
         return [_openai_cost(name, *sums) for name, sums in amounts.items()]
 
-    return _openai_page(wanted, shown, results)
+    def given_back(day: date) -> list[Result]:
+        return [_openai_cost("Credit", one, 0) for one in money.faults.credits("openai", day)]
+
+    return _openai_page(wanted, shown, results, given_back)
 
 
 def _openai_cost(name: str | None, amount: Decimal, quantity: int) -> Result:
@@ -181,21 +203,22 @@ def _openai_cost(name: str | None, amount: Decimal, quantity: int) -> Result:
     }
 
 
-def _priced(rows: list[Row], prices: PriceList) -> Iterator[tuple[Row, Line]]:
-    for row in rows:
-        for line in prices.lines(row):
-            yield row, line
+def _nothing(_day: date) -> list[Result]:
+    return []
 
 
 def _openai_page(
-    rows: list[Row], shown: Window, results: Callable[[list[Row]], list[Result]]
+    rows: list[Row],
+    shown: Window,
+    results: Callable[[list[Row]], list[Result]],
+    given_back: Callable[[date], list[Result]] = _nothing,
 ) -> Result:
     data = [
         {
             "object": "bucket",
             "start_time": int(start.timestamp()),
             "end_time": int(end.timestamp()),
-            "results": results(_within(rows, start, end)),
+            "results": results(_within(rows, start, end)) + given_back(start.date()),
         }
         for start, end in shown.buckets()
     ]
@@ -212,21 +235,21 @@ def anthropic_usage(rows: list[Row], shown: Window, group_by: tuple[str, ...]) -
     def results(inside: list[Row]) -> list[Result]:
         groups = _grouped(inside, key)
         return [
-            _anthropic_usage_result(model, key_id, _total(members))
-            for (model, key_id), members in groups.items()
+            _anthropic_usage_result(group, _total(members)) for group, members in groups.items()
         ]
 
     return _anthropic_page(rows, shown, results)
 
 
-def _anthropic_usage_result(model: str | None, key_id: str | None, total: Usage) -> Result:
+def _anthropic_usage_result(group: _Group, total: Usage) -> Result:
+    model, key_id, tier = group
     figures = usages.anthropic(total)
     return {
         "account_id": None,
         "api_key_id": key_id,
         "workspace_id": None,
         "model": model,
-        "service_tier": "standard",
+        "service_tier": tier,
         "context_window": "0-200k",
         "inference_geo": "global",
         "uncached_input_tokens": total.input,
@@ -237,31 +260,40 @@ def _anthropic_usage_result(model: str | None, key_id: str | None, total: Usage)
     }
 
 
+_CostKey = tuple[str, str, str] | None  # model, service tier, token type
+
+
 def anthropic_costs(
-    rows: list[Row], shown: Window, group_by: tuple[str, ...], prices: PriceList
+    rows: list[Row], shown: Window, group_by: tuple[str, ...], money: Charges
 ) -> Result:
     """``cost_report``: decimal cents, per model and token type when grouped by description."""
 
     def results(inside: list[Row]) -> list[Result]:
-        amounts: dict[tuple[str, str] | None, Decimal] = {}
-        for row, line in _priced(inside, prices):
+        amounts: dict[_CostKey, Decimal] = {}
+        for row, line, charged in money.lines(inside):
+            if row.service_tier == "priority":  # this report leaves the priority tier out
+                continue
             kind = _ANTHROPIC_TOKEN_TYPES.get(line.token_class, line.token_class)
-            key = (row.model, kind) if "description" in group_by else None
-            amounts[key] = amounts.get(key, Decimal(0)) + line.amount_usd * 100
+            key = (row.model, row.service_tier, kind) if "description" in group_by else None
+            amounts[key] = amounts.get(key, Decimal(0)) + charged * 100
         return [_anthropic_cost(key, cents) for key, cents in amounts.items()]
 
-    return _anthropic_page(rows, shown, results)
+    def given_back(day: date) -> list[Result]:
+        found = money.faults.credits("anthropic", day)
+        return [_anthropic_cost(None, one * 100) | {"description": "Credit"} for one in found]
+
+    return _anthropic_page(rows, shown, results, given_back)
 
 
-def _anthropic_cost(key: tuple[str, str] | None, cents: Decimal) -> Result:
-    model, kind = key or (None, None)
+def _anthropic_cost(key: _CostKey, cents: Decimal) -> Result:
+    model, tier, kind = key or (None, None, None)
     return {
         "amount": f"{cents.normalize():f}",
         "currency": "USD",
         "cost_type": "tokens" if key else None,
         "token_type": kind,
         "model": model,
-        "service_tier": "standard" if key else None,
+        "service_tier": tier,
         "context_window": "0-200k" if key else None,
         "inference_geo": "global" if key else None,
         "workspace_id": None,
@@ -270,14 +302,17 @@ def _anthropic_cost(key: tuple[str, str] | None, cents: Decimal) -> Result:
 
 
 def _anthropic_page(
-    rows: list[Row], shown: Window, results: Callable[[list[Row]], list[Result]]
+    rows: list[Row],
+    shown: Window,
+    results: Callable[[list[Row]], list[Result]],
+    given_back: Callable[[date], list[Result]] = _nothing,
 ) -> Result:
     own = [row for row in rows if row.vendor == "anthropic"]
     data = [
         {
             "starting_at": _iso(start),
             "ending_at": _iso(end),
-            "results": results(_within(own, start, end)),
+            "results": results(_within(own, start, end)) + given_back(start.date()),
         }
         for start, end in shown.buckets()
     ]
@@ -285,29 +320,57 @@ def _anthropic_page(
     return {"data": data, "has_more": page is not None, "next_page": page}
 
 
-def google_rows(
-    rows: list[Row], *, start: datetime, end: datetime, prices: PriceList
-) -> list[Result]:
-    """The standard usage cost export: one row per hour, model and token class."""
-    sums: dict[tuple[datetime, str, str], tuple[Decimal, int]] = {}
-    own = [row for row in _within(rows, start, end) if row.vendor == "google"]
-    for row, line in _priced(own, prices):
+def google_rows(rows: list[Row], *, start: datetime, end: datetime, money: Charges) -> list[Result]:
+    """The standard usage cost export: one row per hour, model, tier and token class.
+
+    Credits stand apart, on the first row of their day.
+    """
+    sums: dict[tuple[datetime, str, str, str], tuple[Decimal, int]] = {}
+    for row in _within(rows, start, end):
+        if row.vendor != "google":
+            continue
         hour = row.at.replace(minute=0, second=0, microsecond=0)
-        key = (hour, row.model, line.token_class)
-        amount, quantity = sums.get(key, (Decimal(0), 0))
-        sums[key] = (amount + line.amount_usd, quantity + line.quantity)
-    return [_google_row(*key, *total) for key, total in sorted(sums.items())]
+        charged = {line.token_class: amount for _, line, amount in money.lines([row])}
+        for token_class, quantity in quantities(row).items():
+            key = (hour, row.model, row.service_tier, token_class)
+            amount, before = sums.get(key, (Decimal(0), 0))
+            sums[key] = (amount + charged.get(token_class, Decimal(0)), before + quantity)
+    found = [_google_row(*key, *total) for key, total in sorted(sums.items())]
+    told = set[str]()
+    for line in found:
+        day = str(line["usage_start_time"])[:10]
+        given_back = [] if day in told else money.faults.credits("google", date.fromisoformat(day))
+        told.add(day)
+        line["credits"] = [
+            {"name": "Promo", "amount": float(one), "type": "PROMOTION"} for one in given_back
+        ]
+    return found
+
+
+def bigquery_page(found: list[Result], *, page: int, limit: int) -> Result:
+    """The export's rows as BigQuery answers a query for them: one JSON text per row."""
+    shown = found[page * limit : (page + 1) * limit]
+    answer: Result = {
+        "kind": "bigquery#queryResponse",
+        "jobComplete": True,
+        "jobReference": {"projectId": "p-sim", "jobId": "job_sim", "location": "EU"},
+        "totalRows": str(len(found)),
+        "rows": [{"f": [{"v": msgspec.json.encode(row).decode()}]} for row in shown],
+    }
+    if (page + 1) * limit < len(found):
+        answer["pageToken"] = f"page_{page + 1}"
+    return answer
 
 
 def _google_row(
-    hour: datetime, model: str, token_class: str, amount: Decimal, quantity: int
+    hour: datetime, model: str, tier: str, token_class: str, amount: Decimal, quantity: int
 ) -> Result:
-    words = model.replace("-", " ")
+    words = model.replace("-", " ") + ("" if tier == "standard" else f" {tier}")
     return {
         "billing_account_id": "000000-000000-000000",
         "service": {"id": "AEFD-7695-64FA", "description": "Gemini API"},
         "sku": {
-            "id": f"SIM-{model}-{token_class}",
+            "id": f"SIM-{model}-{tier}-{token_class}",
             "description": f"Generate content {token_class} token count {words}",
         },
         "usage_start_time": _iso(hour),

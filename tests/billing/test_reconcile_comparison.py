@@ -209,7 +209,10 @@ def test_one_charge_for_two_tiers_is_divided_by_list_price():
         Report(usages=usages, charges=(charge,)),
         a_context(unit_price=lambda cell: prices[cell.tier]),
     )
-    assert [(one.cell.tier, one.theirs.cost) for one in found] == [("batch", 1), ("standard", 2)]
+    assert [(one.cell.tier, one.theirs.cost) for one in found] == [
+        ("batch", Decimal(1)),
+        ("standard", Decimal(2)),
+    ]
     assert {one.line_class for one in found} == {LineClass.MATCH}
 
 
@@ -272,7 +275,8 @@ def test_dividing_charges_neither_loses_nor_makes_money_or_tokens(usages, charge
     report = Report(usages=tuple(usages), charges=tuple(charges))
     context = a_context(account_ref=ref, unit_price=lambda _cell: price)
     found = allotment.cells({}, report, context)
-    assert sum(count.cost for count in found.values()) == sum(one.amount for one in charges)
+    costs = [count.cost or Decimal(0) for count in found.values()]
+    assert sum(costs) == sum(one.amount for one in charges)
     assert sum(count.quantity or 0 for count in found.values()) == sum(u.quantity for u in usages)
 
 

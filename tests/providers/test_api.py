@@ -371,3 +371,50 @@ class TestAliases:
         assert operator.send("PUT", "/aliases/default/code", body).status_code == 200
         seen = caller.send("GET", "/aliases").json()["items"]
         assert [item["id"] for item in seen] == ["default/code"]
+
+
+class TestReportKey:
+    """The key that reads usage reports: set, kept, moved with the address, and never shown."""
+
+    def test_it_is_set_replaced_and_removed(self, caller):
+        body = _created(caller, report_api_key="sk-admin-0001")
+        assert body["report_key_present"]
+        assert "sk-admin" not in json.dumps(body)
+        row = Provider.objects.get()
+        former = row.report_secret_id
+        assert former not in (None, row.secret_id)
+        caller.send("PUT", f"/{body['id']}", {"report_api_key": "sk-admin-0002"})
+        assert Provider.objects.get().report_secret_id not in (None, former)
+        removed = caller.send("PUT", f"/{body['id']}", {"report_api_key": None}).json()
+        assert (removed["report_key_present"], removed["key_present"]) == (False, True)
+        assert SecretRecord.objects.count() == 1
+
+    def test_no_new_address_gets_it_unasked(self, caller):
+        body = _created(caller, report_api_key="sk-admin-0001")
+        moved = {"config": {"base_url": "https://elsewhere.example/v1"}, "api_key": KEY}
+        refused = caller.send("PUT", f"/{body['id']}", moved)
+        assert (refused.status_code, _pointers(refused)) == (422, ["/report_api_key"])
+        moved = {"config": HERE | {"report_url": "https://elsewhere.example"}}
+        refused = caller.send("PUT", f"/{body['id']}", moved)
+        assert _pointers(refused) == ["/api_key", "/report_api_key"]
+        assert Provider.objects.get().config == HERE
+
+    def test_it_ends_with_the_account(self, caller):
+        body = _created(caller, report_api_key="sk-admin-0001")
+        caller.send("DELETE", f"/{body['id']}")
+        assert SecretRecord.objects.count() == 0
+
+    @pytest.mark.parametrize(
+        "config",
+        [
+            {"report_url": "http://169.254.169.254/latest"},
+            {"report_url": "ftp://example.org"},
+            {"report_table": "no table"},
+            {"report_table": "p.d.t` WHERE 1=1 --"},
+        ],
+    )
+    def test_where_reports_are_must_be_an_open_address_and_a_plain_name(self, caller, config):
+        answer = caller.send("POST", "", NEW | {"config": HERE | config})
+        assert answer.status_code == 422
+        assert _pointers(answer) == [f"/config/{next(iter(config))}"]
+        assert Provider.objects.count() == 0

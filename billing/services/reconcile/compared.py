@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from billing import comparison, vendor_reports
 from billing.comparison import Cell, Context, Count, Finding
-from billing.models import ProviderReportPage, ReconLine, ReconRun
+from billing.models import ProviderCard, ProviderReportPage, ReconLine, ReconRun
 from billing.services import approvals, prices
 from billing.services.reconcile import books
 from billing.types import (
@@ -30,6 +30,7 @@ from billing.types import (
 from billing.vendor_reports import Report
 from ideplatform.kit import ids, money
 from ideplatform.kit.db import database_now
+from ideplatform.kit.errors import NotFound
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +65,7 @@ def compare_run(run_id: UUID) -> int:
     Repeated, it writes a line only where something changed meanwhile: usage that came late, a
     day that is complete by now, a decision. A line that changed is closed, and a new one follows.
     """
-    run = ReconRun.objects.select_for_update().get(pk=run_id)
+    run = locked(run_id)
     report = report_of(run)
     findings, beside = _findings(report, run.starts_on, run.ends_on)
     known = {} if run.is_dry_run else _undecided(run.provider_id, run.starts_on, run.ends_on)
@@ -82,6 +83,19 @@ def compare_run(run_id: UUID) -> int:
     )
     log.info("report.compared", run_id=str(run.pk), cells=len(findings), lines=len(changed))
     return len(changed)
+
+
+def lock_account(provider_id: UUID) -> None:
+    """One comparison or decision of an account at a time; raises NotFound."""
+    rows = ProviderCard.objects.select_for_update(no_key=True).filter(pk=provider_id)
+    if rows.first() is None:
+        raise NotFound
+
+
+def locked(run_id: UUID) -> ReconRun:
+    """The run, and its account before it, in the order everyone uses."""
+    lock_account(ReconRun.objects.values_list("provider_id", flat=True).get(pk=run_id))
+    return ReconRun.objects.select_for_update().get(pk=run_id)
 
 
 def report_of(run: ReconRun) -> AccountReport:

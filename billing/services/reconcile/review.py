@@ -26,7 +26,7 @@ from billing.services import approvals, audit, corrections, ledger, operators, t
 from billing.services.corrections import Change
 from billing.services.ledger import Leg
 from billing.services.reconcile import adjusting
-from billing.services.reconcile.compared import finding_of
+from billing.services.reconcile.compared import finding_of, lock_account
 from billing.types import (
     UNDECIDED,
     AccountKind,
@@ -141,6 +141,7 @@ def _proposed(
 
 def _open_line(line_id: UUID, action: LineAction) -> ReconLine:
     """The line, locked while it can be decided so."""
+    lock_account(ReconLine.objects.values_list("provider_id", flat=True).get(pk=line_id))
     line = ReconLine.objects.select_for_update().get(pk=line_id)
     if line.status not in UNDECIDED or line.is_dry_run:
         raise LineDecided

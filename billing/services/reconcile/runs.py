@@ -31,7 +31,7 @@ from billing.types import BillingMode, Granularity, ReconSource, ReconState, Rep
 from billing.vendor_reports import Malformed, Report
 from ideplatform.kit import ids
 from ideplatform.kit.db import allow_long_transaction, database_now
-from ideplatform.kit.errors import IdempotencyKeyReused, NotFound
+from ideplatform.kit.errors import IdempotencyKeyReused
 from ideplatform.kit.serializers import wrong
 from ideplatform.outbox import facts
 
@@ -88,7 +88,7 @@ def request(*, asking: Asking, actor: Actor | None) -> list[Asked]:
 
 @transaction.atomic
 def _request_one(asking: Asking, actor: Actor | None, card: ProviderCard) -> Asked:
-    _lock(card.provider_id)
+    compared.lock_account(card.provider_id)
     known = _known(asking, actor, card)
     if known is not None:
         return Asked(run=known, is_new=False)
@@ -145,10 +145,9 @@ def complete(*, run_id: UUID, pages: Sequence[Page]) -> ReconRun:
     Raises ReportMalformed; then nothing of the report was kept.
     """
     allow_long_transaction(seconds=_LONGEST_S)
-    run = ReconRun.objects.select_for_update().get(pk=run_id)
+    run = compared.locked(run_id)
     if run.state not in WAITING:
         return run
-    _lock(run.provider_id)
     digest = _digest(_read(run, pages))
     earlier = _earlier(run, digest)
     if earlier is not None:
@@ -222,13 +221,6 @@ def _cards(asking: Asking, actor: Actor | None) -> list[ProviderCard]:
 
 def _reports(card: ProviderCard) -> tuple[ReportKind, ...]:
     return vendor_reports.kinds_of(card.provider_type)
-
-
-def _lock(provider_id: UUID) -> None:
-    """One comparison of an account at a time."""
-    rows = ProviderCard.objects.select_for_update(no_key=True).filter(pk=provider_id)
-    if rows.first() is None:
-        raise NotFound
 
 
 def _known(asking: Asking, actor: Actor | None, card: ProviderCard) -> ReconRun | None:

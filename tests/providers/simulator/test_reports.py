@@ -136,3 +136,45 @@ def test_refused_calls_cost_nothing_and_are_not_reported(simulator):
 def test_a_mistaken_question_is_refused(simulator, query):
     with pytest.raises(AssertionError, match=": 400 "):
         simulator.call("GET", f"/v1/organization/costs?{query}")
+
+
+def test_posted_calls_are_charged_like_made_ones(simulator):
+    call = {"at": "2026-11-01T10:00:00Z", "vendor": "anthropic", "model": "claude-haiku-4-5"}
+    call |= {"tokens": {"input": 1_000_000, "output": 10}, "key_id": "key_a"}
+    simulator.call("POST", "/__ledger", [call, call | {"service_tier": "priority"}])
+    path = "starting_at=2026-11-01T00:00:00Z&ending_at=2026-11-02T00:00:00Z"
+    groups = "group_by[]=model&group_by[]=service_tier&group_by[]=api_key_id"
+    usage = simulator.call("GET", f"/v1/organizations/usage_report/messages?{path}&{groups}")
+    assert {one["service_tier"] for one in usage["data"][0]["results"]} == {"standard", "priority"}
+    costs = simulator.call("GET", f"/v1/organizations/cost_report?{path}&group_by[]=description")
+    amounts = [(one["service_tier"], one["amount"]) for one in costs["data"][0]["results"]]
+    assert amounts == [("standard", "100"), ("standard", "0.005")]
+
+
+def test_planted_faults_show_in_the_reports_and_wear_off(simulator):
+    call = {"at": "2026-11-01T10:00:00Z", "vendor": "google", "model": "gemini-2.5-flash"}
+    simulator.call("POST", "/__ledger", [call | {"tokens": {"output": 1_000}}])
+    path = "/__reports/google_bigquery_standard_rows?start=2026-11-01&end=2026-11-02"
+    (plain,) = simulator.call("GET", path)
+    faults = [
+        {"vendor": "google", "factor": "2"},
+        {"vendor": "google", "day": "2026-11-01", "credit": "-0.5"},
+        {"vendor": "google", "status": 429, "retry_after": 1},
+    ]
+    simulator.call("POST", "/__report_faults", faults)
+    with pytest.raises(AssertionError, match=": 429 "):
+        simulator.call("GET", path)
+    (row,) = simulator.call("GET", path)
+    assert row["cost"] == 2 * plain["cost"]
+    assert [one["amount"] for one in row["credits"]] == [-0.5]
+    simulator.reset()
+    assert simulator.call("GET", path) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/__ledger", {}), ("/__ledger", [{"vendor": "nobody"}]), ("/__report_faults", [{"x": 1}])],
+)
+def test_what_is_no_fault_is_refused(simulator, path, body):
+    with pytest.raises(AssertionError, match=": 400 "):
+        simulator.call("POST", path, body)
