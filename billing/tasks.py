@@ -50,6 +50,7 @@ def resume_stripe() -> None:
 @accounting.task(public="asks Stripe for events that no webhook brought; for nobody in particular")
 def sweep_stripe() -> None:
     inbox.sweep()
+    inbox.forget_bodies()
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 
 from billing.errors import WebhookOfOtherMode
@@ -48,9 +48,22 @@ TYPES: Final = [
 LOOK_BACK: Final = timedelta(hours=72)
 # An event may kill its process; Stripe may be away for days. Neither alone is the end of it.
 MOST_ATTEMPTS: Final = 50
+BODY_KEPT: Final = timedelta(days=90)
+"""Long enough to see with one's own eyes what Stripe said; after it, names and addresses go."""
 _LEASE: Final = timedelta(seconds=120)
 _LONGEST_PAUSE_S: Final = 3_600
 _BATCH: Final = 200
+_FORGET_BATCH: Final = 5_000
+_FORGET: Final = """
+UPDATE billing_stripe_inbox SET body = jsonb_build_object('data', jsonb_build_object('object',
+    jsonb_build_object('object', body #> '{data,object,object}', 'id', body #> '{data,object,id}',
+                       'payment_intent', body #> '{data,object,payment_intent}')))
+WHERE id IN (
+    SELECT id FROM billing_stripe_inbox
+    WHERE received_at < statement_timestamp() - %s AND state IN ('done', 'ignored')
+        AND jsonb_exists(body, 'id')
+    ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED)
+"""
 
 
 def receive(raw: bytes, signature: str) -> None:
@@ -97,6 +110,13 @@ def apply_due() -> int:
     for event_id in found:
         apply(event_id)
     return len(found)
+
+
+def forget_bodies() -> int:
+    """Keep of old events that went well only what a replay reads; how many of them that were."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET, [BODY_KEPT, _FORGET_BATCH])
+        return int(cursor.rowcount)
 
 
 @transaction.atomic

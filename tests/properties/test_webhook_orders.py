@@ -31,6 +31,7 @@ _CHANCES = st.lists(
         st.tuples(st.just("dispute"), _AMOUNTS),
         st.tuples(st.just("dispute_won"), st.integers(0, 3)),
         st.tuples(st.just("dispute_lost"), st.integers(0, 3)),
+        st.tuples(st.just("leave"), st.just(0)),
         st.tuples(st.just("tell"), st.integers(0, 20)),
     ),
     max_size=8,
@@ -71,6 +72,10 @@ def _happen(stripe: FakeStripe, payment: str, chance: tuple[str, int]) -> None:
                 stripe.refund(payment, amount, status="pending")
         case ("dispute", amount):
             stripe.dispute(payment, amount)
+        case ("leave", _):
+            payer = stripe.objects["payment_intent"][payment]["customer"]
+            if not stripe.objects["customer"][payer].get("deleted"):
+                stripe.delete_customer(payer)
         case ("refund_fails", number) if found := stripe.of("refund"):
             stripe.set_refund(found[number % len(found)]["id"], "failed")
         case (("dispute_won" | "dispute_lost") as what, number) if found := stripe.of("dispute"):
@@ -93,6 +98,7 @@ def _result(team: Team) -> dict[str, Any]:
         "books": books(),
         "balance": team.balance,
         "customer": (team.customer.status, team.customer.parked_by),
+        "payer": team.customer.stripe_customer_id,
         "top_up": list(TopUp.objects.values_list("state", "payment_intent")),
         "clawbacks": sorted(Clawback.objects.values_list("pk", "state", "amount_minor")),
         "lots": sorted(CreditLot.objects.values_list("amount", "remaining")),

@@ -71,6 +71,14 @@ def test_amounts_have_limits_and_whole_cents(team, stripe, amount):
     assert TopUp.objects.count() == len(stripe.requests) == 0
 
 
+def test_credit_is_bought_in_dollars_alone(team, stripe):
+    body = {"organization_id": str(team.organization.pk), "amount_usd": "25.00", "currency": "eur"}
+    answer = team.client().post(TOP_UPS, body, content_type="application/json")
+    assert answer.status_code == 422
+    assert [one["pointer"] for one in answer.json()["errors"]] == ["/currency"]
+    assert TopUp.objects.count() == len(stripe.requests) == 0
+
+
 def test_a_closed_customer_buys_nothing(team, stripe):
     Customer.objects.update(status=CustomerStatus.CLOSED)
     with pytest.raises(CustomerClosed):

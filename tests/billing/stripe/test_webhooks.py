@@ -190,6 +190,23 @@ def test_the_sweep_reads_every_page(team, stripe):
     assert len(stripe.asked("GET", "/v1/events")) == 3
 
 
+def test_after_three_months_an_event_is_its_id_and_can_still_be_replayed(team, stripe, paid):
+    deliver(stripe)
+    assert inbox.forget_bodies() == 0  # not yet
+    StripeInbox.objects.update(received_at=F("received_at") - inbox.BODY_KEPT)
+    kept = StripeInbox.objects.exclude(event_id=paid["id"])
+    kept.update(state=InboxState.FAILED)
+    assert (inbox.forget_bodies(), inbox.forget_bodies()) == (1, 0)
+    row = StripeInbox.objects.get(event_id=paid["id"])
+    subject = {"object": "payment_intent", "id": paid["data"]["object"]["id"]}
+    assert row.body == {"data": {"object": subject | {"payment_intent": None}}}
+    assert all("id" in body for body in kept.values_list("body", flat=True))
+    inbox.replay(inbox_id=row.pk)
+    inbox.apply(row.event_id)
+    assert StripeInbox.objects.get(pk=row.pk).state == InboxState.DONE
+    assert (team.balance, LedgerTxn.objects.count()) == (usd("25"), 1)
+
+
 def test_without_stripe_the_webhook_says_so(db, stripe):
     with unconfigured():
         answer = Client().post(WEBHOOK, b"{}", content_type="application/json")
