@@ -231,11 +231,15 @@ class Used(Event, frozen=True, kw_only=True, tag="usage"):
 
 
 class CompleteMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """`cost` is USD as a decimal string; `outcome` is `completed` or `cancelled`."""
+    """`cost` is USD as a decimal string; `outcome` is `completed` or `cancelled`.
+
+    `balance_after` is what the paying wallets hold now, USD; null where the platform paid nothing.
+    """
 
     total_tokens: int
     cost: str
     outcome: str
+    balance_after: str | None = None
 
 
 class Complete(Event, frozen=True, kw_only=True, tag="complete"):

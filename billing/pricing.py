@@ -11,13 +11,14 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
 from billing.errors import ModelUnpriced
+from billing.markups import PLAIN, Terms
 from billing.types import (
     INPUT_CLASSES,
     BillingMode,
@@ -103,6 +104,11 @@ class PricedUsage:
     cost: Decimal | None
     unpriced: tuple[UnitClass, ...]
     saved_by_cache: Decimal
+
+    @property
+    def exact(self) -> Decimal:
+        """The sum of the lines before it is rounded: what a markup is taken of."""
+        return money.total([line.amount for line in self.lines])
 
 
 class PriceBook:
@@ -190,6 +196,19 @@ class PriceBook:
             return money.ZERO
         return money.product(quantity, plain.unit_price - cached.unit_price)
 
+    def in_force(self, model: Model) -> list[Price]:
+        """The prices that decide about some call of the model, whatever its tier and region."""
+        asked = {
+            (price, replace(model, service_tier=price.service_tier, region=price.region))
+            for card in self._cards(model)
+            for price in card.every(model.at)
+        }
+        return [
+            price
+            for price, place in asked
+            if self.resolve(place, price.unit_class, total_input=_beyond(price)) == price
+        ]
+
     def quote(self, model: Model, *, input_tokens: int, max_output_tokens: int) -> Decimal:
         """The most a call can cost: every token at the dearest class it could turn out to be.
 
@@ -251,6 +270,11 @@ class _Card:
         # A named region sorts before "every region", a higher threshold before a lower one.
         rows.sort(key=lambda row: (not row.region, -row.context_over_tokens))
 
+    def every(self, at: datetime) -> Iterator[Price]:
+        """All prices in force, of any class and tier."""
+        for rows in self._rows.values():
+            yield from (row for row in rows if row.is_in_force(at))
+
     def reachable(self, model: Model, unit_class: UnitClass, total_input: int) -> Iterator[Price]:
         """The prices that could apply to a request of at most `total_input` input tokens."""
         for row in self._rows.get((unit_class, model.service_tier), ()):
@@ -275,6 +299,11 @@ def _line(unit_class: UnitClass, quantity: int, price: Price) -> Line:
     )
 
 
+def _beyond(price: Price) -> int:
+    """A request just large enough for the price's threshold to count."""
+    return price.context_over_tokens + 1 if price.context_over_tokens else 0
+
+
 def _preference(key: tuple[str, str]) -> tuple[bool, int, str]:
     """Globs before regular expressions, longer (more particular) patterns first."""
     match, pattern = key
@@ -287,9 +316,16 @@ def _matches(match: str, pattern: str, name: str) -> bool:
     return re.fullmatch(expression, name) is not None
 
 
-def billed(cost: Decimal | None, mode: BillingMode) -> Decimal:
-    """What the customer pays: the vendor's cost where the platform's key paid it, else nothing."""
-    return cost if cost is not None and mode is BillingMode.PLATFORM else money.ZERO
+def billed(
+    priced: PricedUsage, mode: BillingMode, *, terms: Terms = PLAIN, tokens: int = 0
+) -> Decimal:
+    """What the customer pays where the platform's key paid the vendor, else nothing.
+
+    Rounded once, from the exact lines. A call that used nothing bears no fee either.
+    """
+    if priced.cost is None or not priced.lines or mode is not BillingMode.PLATFORM:
+        return money.ZERO
+    return money.quantise(terms.apply(priced.exact, tokens=tokens))
 
 
 def line_json(line: Line) -> Mapping[str, str | int]:

@@ -7,7 +7,16 @@ from uuid import UUID
 
 from celery import shared_task
 
-from billing.services import approvals, console, holds, rollups
+from accounts.types import Permission
+from billing.services import (
+    alerts,
+    approvals,
+    console,
+    exports,
+    holds,
+    rollups,
+    statements,
+)
 from billing.stripe import inbox, outbox, recharges
 from ideplatform.kit import accounting
 
@@ -70,3 +79,36 @@ def verify_money(_payload: Mapping[str, str]) -> None:
 @accounting.task(public="closes requests that nobody approved in 72 hours; by age alone")
 def expire_approvals() -> None:
     approvals.expire()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="tells whoever manages a budget's money, which it finds itself")
+def tell_budget_alert(payload: Mapping[str, str]) -> None:
+    """On `budget.reached`."""
+    alerts.tell(alert_id=UUID(payload["alert_id"]))
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="sends again what could not be sent; by age alone")
+def mail_notices() -> None:
+    alerts.mail_due()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(permission=Permission.BILLING_VIEW)
+def run_export(payload: Mapping[str, str]) -> None:
+    """On `export.requested`."""
+    exports.run(export_id=UUID(payload["export_id"]))
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="queues again what lost its worker; each run asks for its user's rights")
+def resume_exports() -> None:
+    exports.resume()
+    exports.forget()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="closes months that are over, for everybody")
+def close_statements() -> None:
+    statements.close_due()

@@ -70,6 +70,12 @@ app.conf.update(
             "task": "billing.tasks.expire_approvals",
             "schedule": 600.0,
         },
+        "billing-mail-notices": {"task": "billing.tasks.mail_notices", "schedule": 60.0},
+        "billing-close-statements": {
+            "task": "billing.tasks.close_statements",
+            "schedule": 3_600.0,
+        },
+        "billing-resume-exports": {"task": "billing.tasks.resume_exports", "schedule": 60.0},
         "billing-resume-stripe": {"task": "billing.tasks.resume_stripe", "schedule": 60.0},
         "billing-sweep-stripe": {"task": "billing.tasks.sweep_stripe", "schedule": 3_600.0},
         "accounts-sweep": {"task": "accounts.tasks.sweep", "schedule": 600.0},

@@ -105,6 +105,14 @@ class Env(BaseSettings):
         "optional",
         description="Whether an address must be verified before the first sign-in.",
     )
+    email_url: SecretStr = Field(
+        SecretStr(""),
+        description="`smtps://`, `smtp+tls://` (STARTTLS) or `smtp://` with user, password, host"
+        " and port of the mail server; empty: mails go to the log's console.",
+    )
+    email_from: str = Field(
+        "IDE Mundial <noreply@localhost>", description="Sender of the platform's mails."
+    )
     access_token_s: int = Field(600, ge=30, description="Life of an access token, seconds.")
     refresh_token_s: int = Field(30 * 86_400, ge=60, description="Sliding life of a session.")
     session_absolute_s: int = Field(90 * 86_400, ge=60, description="Longest life of a session.")

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 
 from accounts.models import ApiKey, RefreshSession
 from agents.models import Run, RunLease
+from billing.services import gauges
 from ideplatform.celery import PUBLISHED_AT, QUEUES, app
 from ideplatform.kit import clock, ids
 from ideplatform.observability import metrics
@@ -70,6 +71,11 @@ def _age_s(message: bytes | None) -> float:
     return max(0.0, now - published_at)
 
 
+def measure_money() -> None:
+    """Set the gauges of money that is reserved, and of sums that are off."""
+    gauges.measure()
+
+
 def watch() -> None:
     """Measure every 15 seconds from a thread of this process, for as long as it lives."""
     threading.Thread(target=_watch, name="fleet", daemon=True).start()
@@ -83,7 +89,7 @@ def _watch() -> None:
 
 def turn() -> None:
     """Measure all there is; what cannot be asked now keeps its last value."""
-    for measure in (measure_people, measure_queues):
+    for measure in (measure_people, measure_queues, measure_money):
         try:
             measure()
         except Exception as failed:  # noqa: BLE001  the thread must outlive whatever fails

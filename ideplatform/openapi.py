@@ -14,7 +14,7 @@ from accounts.api import operations as accounts_operations
 from accounts.api.authentication import NoAuthentication
 from agents.api import operations as agents_operations
 from billing.api import operations as billing_operations
-from billing.api import payment_operations, reconcile_operations
+from billing.api import payment_operations, reconcile_operations, report_operations
 from ideplatform.kit import openapi, renderers
 from ideplatform.kit.openapi import Operation, describe
 from providers.api import operations as providers_operations
@@ -26,6 +26,7 @@ DESCRIBED = (
     billing_operations,
     payment_operations,
     reconcile_operations,
+    report_operations,
     providers_operations,
     agents_operations,
 )

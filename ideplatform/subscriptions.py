@@ -23,6 +23,8 @@ LISTENERS: dict[str, tuple[str, ...]] = {
     "usage.settled": (FOLD,),
     "usage.corrected": (FOLD,),
     "reconcile.requested": ("providers.tasks.fetch_report",),
+    "budget.reached": ("billing.tasks.tell_budget_alert",),
+    "export.requested": ("billing.tasks.run_export",),
     "stripe.received": ("billing.tasks.apply_stripe_event",),
     "stripe.queued": ("billing.tasks.send_stripe_message",),
     "verification.requested": ("billing.tasks.verify_money",),

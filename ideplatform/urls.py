@@ -16,6 +16,7 @@ api_v1: list[URLPattern | URLResolver] = [
     path("billing/", include("billing.api.urls")),
     path("billing/", include("billing.api.payment_urls")),
     path("billing/", include("billing.api.reconcile_urls")),
+    path("billing/", include("billing.api.report_urls")),
     path("", include("agents.api.urls")),
 ]
 

@@ -24,13 +24,16 @@ from accounts.services import api_keys, sessions
 from accounts.services.authentication import SESSION_ID
 from accounts.types import OrganizationRole, Scope, SessionKind
 from agents.services import runs
-from billing.services import usage
+from billing.services import exports, usage
+from billing.types import UsageFilters
 from ideplatform import openapi
+from ideplatform.kit import clock
 from providers.services import aliases
 from providers.services.access import Home
 from providers.types import ProviderScope
 from tests import factories, inprocess
 from tests.billing.calls import a_call
+from tests.billing.funds import a_budget
 from tests.billing.reports import compared
 from tests.providers.builders import a_provider
 from tests.workspaces.archives import an_archive
@@ -208,6 +211,8 @@ def stage() -> Stage:
     aliases.write(name="suite/fast", home=mine, content=content, owner_id=user.pk)
     usage.settle(a_call(organization, workspace_id=workspace.pk, user_id=user.pk))
     recon = compared(provider.pk)
+    listed = exports.request(actor=actor, filters=UsageFilters(organization_id=organization.pk))
+    exports.run(export_id=listed.pk)
     run = runs.open_run(
         actor=actor,
         workspace_id=workspace.pk,
@@ -226,6 +231,9 @@ def stage() -> Stage:
             "key_id": str(key.pk),
             "job_id": str(job.pk),
             "provider_id": str(provider.pk),
+            "budget_id": str(a_budget(organization).pk),
+            "export_id": str(listed.pk),
+            "month": f"{clock.now():%Y-%m}",
             "name": "suite/fast",
             "agent_id": "universal",
             "run_id": str(run.id),

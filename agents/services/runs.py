@@ -31,6 +31,7 @@ from agents.types import (
     StepState,
     Terminal,
 )
+from billing.services import balances
 from ideplatform.kit import clock, ids, money, redis, throttle
 from ideplatform.kit.errors import (
     Forbidden,
@@ -195,7 +196,8 @@ def end(
         )
     RunCommand.objects.filter(run_id=run_id, taken_seq__isnull=True).update(taken_seq=row.last_seq)
     RunLease.objects.filter(run_id=run_id).delete()
-    return _write_event(run_id, seq=row.last_seq, fence=fence, event=_last(state, spent, problem))
+    event = _last(run_id, state, spent, problem)
+    return _write_event(run_id, seq=row.last_seq, fence=fence, event=event)
 
 
 def readable(*, actor: Actor, run_id: UUID, permission: Permission = Permission.RUN_READ) -> Run:
@@ -210,12 +212,18 @@ def readable(*, actor: Actor, run_id: UUID, permission: Permission = Permission.
     return run
 
 
-def _last(state: RunState, spent: Spent, problem: dict[str, object] | None) -> frames.Event:
+def _last(
+    run_id: UUID, state: RunState, spent: Spent, problem: dict[str, object] | None
+) -> frames.Event:
     if problem is not None:
         return frames.error(problem)
+    balance = balances.after_run(run_id)
     return frames.Complete(
         metadata=frames.CompleteMetadata(
-            total_tokens=spent.tokens, cost=spent.cost_usd, outcome=state
+            total_tokens=spent.tokens,
+            cost=spent.cost_usd,
+            outcome=state,
+            balance_after=None if balance is None else money.text(balance),
         )
     )
 

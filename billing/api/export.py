@@ -1,24 +1,20 @@
-"""Usage as CSV: one line per event, sent while it is read."""
+"""CSV over HTTP: sent while it is read, in the server's own kind of stream."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
+from django.core.handlers.asgi import ASGIRequest
+from django.http import StreamingHttpResponse
 from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
 
-from billing.api.serializers import EVENT_COLUMNS
-from billing.models import UsageEvent
-from ideplatform.kit import clock, money
+from billing import sheets
+from billing.selectors.usage import Row
 from ideplatform.kit.db import run_db
 
 MEDIA_TYPE: Final = "text/csv"
-# What spreadsheets take for a formula when a cell begins with it (OWASP, "CSV injection").
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class CSVRenderer(BaseRenderer):
@@ -35,36 +31,24 @@ class CSVRenderer(BaseRenderer):
         raise NotImplementedError("CSV is streamed by the view")
 
 
-def lines(chunks: Iterator[list[UsageEvent]]) -> Iterator[bytes]:
+def lines(chunks: Iterator[list[Row]]) -> Iterator[bytes]:
     """The header, then each chunk's lines."""
-    yield _text([EVENT_COLUMNS])
+    yield sheets.text([sheets.USAGE_COLUMNS])
     for chunk in chunks:
-        yield _text(_row(event) for event in chunk)
+        yield sheets.text(chunk)
 
 
-async def lines_async(chunks: Iterator[list[UsageEvent]]) -> AsyncIterator[bytes]:
-    """The same for the event loop: each chunk is read on the database pool."""
-    pending = lines(chunks)
-    while part := await run_db(next, pending, b""):
-        yield part
+def streamed(request: Request, pieces: Iterator[bytes], filename: str) -> StreamingHttpResponse:
+    """A download. Django would gather a stream of the other kind in memory first."""
+    is_async = isinstance(request._request, ASGIRequest)  # noqa: SLF001  (DRF's way to Django's)
+    return StreamingHttpResponse(
+        _hops(pieces) if is_async else pieces,
+        content_type=f"{MEDIA_TYPE}; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{filename}"'},
+    )
 
 
-def _row(event: UsageEvent) -> list[str]:
-    return [_cell(getattr(event, name)) for name in EVENT_COLUMNS]
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Decimal):
-        return money.text(value)
-    if isinstance(value, datetime):
-        return clock.rfc3339(value)
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
-
-
-def _text(rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> bytes:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\r\n").writerows(rows)
-    return buffer.getvalue().encode()
+async def _hops(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Each piece is read on the database pool; nothing is held between them."""
+    while piece := await run_db(next, pieces, b""):
+        yield piece

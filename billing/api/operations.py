@@ -6,6 +6,7 @@ from billing.api import (
     answers,
     export,
     money_serializers,
+    report_operations,
     report_serializers,
     serializers,
     views,
@@ -15,6 +16,7 @@ from billing.errors import (
     PlatformUsageMetered,
     QueryTooBroad,
     TooManyBudgets,
+    TooManyExports,
 )
 from ideplatform.kit.openapi import Operation, describe
 
@@ -34,8 +36,9 @@ describe(
         "Usage events, newest first; with `Accept: text/csv` all of them as CSV.",
         answer=answers.UsageEvents,
         downloads=(export.MEDIA_TYPE,),
+        answers={202: report_operations.Export},
         query=serializers.UsageForm,
-        problems=(QueryTooBroad,),
+        problems=(QueryTooBroad, TooManyExports),
     ),
     POST=Operation(
         "report_usage",

@@ -101,7 +101,9 @@ class ReportsForm(StrictSerializer):
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         one = {name: _optional(field) for name, field in ReportForm().get_fields().items()}
-        return one | {"events": ReportForm(many=True, required=False, max_length=MOST)}
+        return one | {
+            "events": serializers.ListField(child=ReportForm(), required=False, max_length=MOST)
+        }
 
 
 def _optional(field: serializers.Field[Any, Any, Any, Any]) -> Any:

@@ -16,6 +16,7 @@ from billing.forecasting import Forecast
 from billing.models import UsageEvent
 from billing.selectors import Filled, Funds
 from billing.selectors.summaries import GROUPS, TIMES, Group, Point, Summary, Totals
+from billing.sheets import USAGE_COLUMNS
 from billing.types import BillingMode, Outcome, Source, UsageFilters
 from billing.windows import Window, between, of_period, this_month, zone_of
 from ideplatform.kit import clock, money, paging
@@ -33,6 +34,18 @@ _IDS = (
     "run_id",
     "request_id",
 )
+
+
+def cursor_field() -> serializers.CharField:
+    return serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=paging.MAX_CURSOR_LENGTH
+    )
+
+
+def limit_field(most: int) -> serializers.IntegerField:
+    return serializers.IntegerField(
+        required=False, default=paging.DEFAULT_LIMIT, min_value=1, max_value=most
+    )
 
 
 class FilterForm(StrictSerializer):
@@ -64,12 +77,8 @@ class FilterForm(StrictSerializer):
 
 
 class UsageForm(FilterForm):
-    cursor = serializers.CharField(
-        required=False, default="", allow_blank=True, max_length=paging.MAX_CURSOR_LENGTH
-    )
-    limit = serializers.IntegerField(
-        required=False, default=paging.DEFAULT_LIMIT, min_value=1, max_value=MOST_ROWS
-    )
+    cursor = cursor_field()
+    limit = limit_field(MOST_ROWS)
     format = serializers.ChoiceField(["json", "csv"], required=False)
 
 
@@ -132,51 +141,9 @@ def _too_many() -> InvalidInput:
     return wrong("/group_by", "At most two different dimensions, and one of day and hour.")
 
 
-EVENT_COLUMNS = (
-    "id",
-    "request_id",
-    "attempt",
-    "occurred_at",
-    "completed_at",
-    "provider_id",
-    "provider_type",
-    "user_id",
-    "workspace_id",
-    "api_key_id",
-    "agent_id",
-    "conversation_id",
-    "run_id",
-    "operation",
-    "model",
-    "requested_model",
-    "served_model",
-    "service_tier",
-    "region",
-    "provider_request_id",
-    "billing_mode",
-    "source",
-    "accuracy",
-    "outcome",
-    "status",
-    "tokens_input",
-    "tokens_output",
-    "tokens_cache_read",
-    "tokens_cache_write",
-    "tokens_reasoning",
-    "estimated_cost",
-    "billed_cost",
-    "saved_by_cache",
-    "currency",
-    "first_token_ms",
-    "duration_ms",
-    "streamed",
-    "created_at",
-)
-
-
 def event(row: UsageEvent) -> dict[str, object]:
     """One event: its columns, its token classes and priced lines."""
-    columns: dict[str, object] = {name: getattr(row, name) for name in EVENT_COLUMNS}
+    columns: dict[str, object] = {name: getattr(row, name) for name in USAGE_COLUMNS}
     return columns | {
         "organization_id": row.customer_id,
         "quantities": row.quantities,

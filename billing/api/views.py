@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpResponseBase, StreamingHttpResponse
+from typing import Final
+
+from django.http import HttpResponseBase
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,13 +13,17 @@ from rest_framework.views import APIView
 from accounts.api.authentication import actor_of
 from accounts.types import Permission
 from billing import selectors
-from billing.api import export, money_serializers, reports, serializers
+from billing.api import export, exports, money_serializers, reports, serializers
 from billing.models import Budget as BudgetRow
 from billing.services import balances, budgets
+from billing.services import exports as export_jobs
+from billing.sheets import USAGE_COLUMNS
 from billing.types import UsageFilters
 from ideplatform.kit import ids, lists, paging
 from ideplatform.kit.renderers import JSONRenderer
 from ideplatform.kit.serializers import read
+
+MOST_STREAMED: Final = 250_000
 
 
 class Usage(APIView):
@@ -134,12 +139,10 @@ def _budget(row: BudgetRow, status: int = 200) -> Response:
     return Response(money_serializers.budget(found), status=status)
 
 
-def _csv(request: Request, filters: UsageFilters) -> StreamingHttpResponse:
-    """A stream in the server's own kind: Django would gather the other kind in memory first."""
-    chunks = selectors.usage_chunks(actor_of(request), filters)
-    is_async = isinstance(request._request, ASGIRequest)  # noqa: SLF001  (DRF's way to Django's)
-    return StreamingHttpResponse(
-        export.lines_async(chunks) if is_async else export.lines(chunks),
-        content_type=f"{export.MEDIA_TYPE}; charset=utf-8",
-        headers={"Content-Disposition": 'attachment; filename="usage.csv"'},
-    )
+def _csv(request: Request, filters: UsageFilters) -> HttpResponseBase:
+    """The events as they are read; more than 250,000 become an export."""
+    actor = actor_of(request)
+    if selectors.exceeds(actor, filters, MOST_STREAMED):
+        return exports.accepted(export_jobs.request(actor=actor, filters=filters))
+    chunks = selectors.usage_chunks(actor, filters, USAGE_COLUMNS)
+    return export.streamed(request, export.lines(chunks), "usage.csv")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from django.db.models import Q, QuerySet
 
@@ -17,7 +17,9 @@ from ideplatform.kit.errors import InvalidInput, NotFound
 from ideplatform.kit.paging import Page
 
 MOST: Final = 500
-CHUNK: Final = 1_000
+CHUNK: Final = 5_000
+Row: TypeAlias = tuple[Any, ...]
+"""Some columns of an event, in their order."""
 _ORDER: Final = ("-occurred_at", "-id")
 
 
@@ -37,24 +39,41 @@ def usage_page(
         raise NotFound from None
 
 
-def usage_chunks(actor: Actor, filters: UsageFilters) -> Iterator[list[UsageEvent]]:
-    """All of them, 1,000 at a time: each chunk is one short query, so memory stays bounded.
+def usage_chunks(
+    actor: Actor, filters: UsageFilters, columns: Sequence[str]
+) -> Iterator[list[Row]]:
+    """All of them, 5,000 at a time: each chunk is one short query, so memory stays bounded.
 
-    The rights are those of the first chunk's moment; ids are checked before it.
+    The rights are those of the first chunk's moment; ids are checked before it. `columns` have
+    `occurred_at` and `id` among them: the next chunk begins after the last row's.
     """
     rows = reach.events(actor, filters).order_by(*_ORDER)
-    return _chunks(rows)
+    return _chunks(rows, columns)
 
 
-def _chunks(rows: QuerySet[UsageEvent]) -> Iterator[list[UsageEvent]]:
-    chunk = list(rows[:CHUNK])
+def usage_rows(actor: Actor, filters: UsageFilters, columns: Sequence[str]) -> Iterator[Row]:
+    """All of them as they are at this moment, from a cursor of the database: one snapshot.
+
+    Its connection is taken until the end, so this is for workers. Raises as `usage_page`.
+    """
+    rows = reach.events(actor, filters).order_by(*_ORDER)
+    return rows.values_list(*columns).iterator(chunk_size=CHUNK)
+
+
+def exceeds(actor: Actor, filters: UsageFilters, most: int) -> bool:
+    """Whether there are more than `most`; raises as `usage_page`."""
+    return bool(reach.events(actor, filters).order_by()[most : most + 1].values("pk"))
+
+
+def _chunks(rows: QuerySet[UsageEvent], columns: Sequence[str]) -> Iterator[list[Row]]:
+    moment, number = columns.index("occurred_at"), columns.index("id")
+    picked = rows.values_list(*columns)
+    chunk: list[Row] = list(picked[:CHUNK])
     while chunk:
         yield chunk
         last = chunk[-1]
-        older = Q(occurred_at__lt=last.occurred_at) | Q(
-            occurred_at=last.occurred_at, id__lt=last.id
-        )
-        chunk = list(rows.filter(older, occurred_at__lte=last.occurred_at)[:CHUNK])
+        older = Q(occurred_at__lt=last[moment]) | Q(occurred_at=last[moment], id__lt=last[number])
+        chunk = list(picked.filter(older, occurred_at__lte=last[moment])[:CHUNK])
 
 
 def _scope(actor: Actor, filters: UsageFilters) -> str:

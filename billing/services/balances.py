@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
+from typing import Final
 from uuid import UUID
+
+from django.db import connection
 
 from accounts.types import Actor
 from billing import selectors
@@ -30,3 +34,22 @@ def _with_welcome(funds: Funds) -> Funds:
         return funds
     promo, _ = customers.welcome_of(funds.organization_id)
     return replace(funds, balance=replace(funds.balance, promo=promo))
+
+
+def after_run(run_id: UUID) -> Decimal | None:
+    """What the customer's wallets hold, USD, once calls of a run were charged to them.
+
+    None where the platform paid for none of its calls.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_AFTER_RUN, [run_id])
+        row = cursor.fetchone()
+    return None if row is None else row[0]
+
+
+_AFTER_RUN: Final = """
+SELECT sum(a.posted) FROM billing_ledger_accounts a WHERE a.customer_id = (
+    SELECT e.customer_id FROM usage_events e
+    WHERE e.run_id = %s AND e.billing_mode = 'platform' LIMIT 1)
+HAVING count(*) > 0
+"""

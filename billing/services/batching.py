@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from billing.pricing import PriceBook
 from billing.services import holds, prices, usage
 from billing.services.lanes import Lane
+from billing.services.prices import Tariff
 from billing.types import Held, ProviderCallRecord, Reservation, Settlement
 from ideplatform.kit.errors import PlatformError
 
@@ -22,14 +22,14 @@ MAX_SETTLES: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A call that wants its money. `quote` makes its reservation, by the book of the moment.
+    """A call that wants its money. `quote` makes its reservation, by the tariff of the moment.
 
-    Quoting is done with the batch, so that a call costs one hop and a batch one look at the book.
+    Quoting is done with the batch, so that a call costs one hop and a batch one look at the tariff.
     """
 
     hold_id: UUID
     organization_id: UUID
-    quote: Callable[[PriceBook], Reservation]
+    quote: Callable[[Tariff], Reservation]
 
 
 async def reserve(asked: Asked) -> Held:
@@ -52,16 +52,16 @@ async def settle(record: ProviderCallRecord) -> Settlement:
 
 
 def _reserve(batch: Sequence[Asked]) -> list[Held | Exception]:
-    book = prices.current()
-    quoted = [_quoted(asked, book) for asked in batch]
+    tariff = prices.tariff()
+    quoted = [_quoted(asked, tariff) for asked in batch]
     calls = [one for one in quoted if isinstance(one, Reservation)]
     answers = iter(holds.reserve_many(calls))
     return [next(answers) if isinstance(one, Reservation) else one for one in quoted]
 
 
-def _quoted(asked: Asked, book: PriceBook) -> Reservation | Exception:
+def _quoted(asked: Asked, tariff: Tariff) -> Reservation | Exception:
     try:
-        return asked.quote(book)
+        return asked.quote(tariff)
     except PlatformError as refusal:
         return refusal
 

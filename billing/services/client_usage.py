@@ -310,7 +310,8 @@ def _own_hold(actor: Actor, hold_id: UUID) -> Hold:
 
     Its wallet would be charged by what its own customer reports.
     """
-    is_service = ApiKey.objects.filter(pk=actor.api_key_id, kind=KeyKind.SERVICE).exists()
+    services = ApiKey.objects.filter(kind=KeyKind.SERVICE)
+    is_service = actor.api_key_id is not None and services.filter(pk=actor.api_key_id).exists()
     if not is_service or actor.key_organization_id is None:
         accounting.record(_P, "deny")
         raise Forbidden("Only a service's key settles holds.")

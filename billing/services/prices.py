@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from django.db import transaction
+import msgspec
+from django.db import connection, transaction
 
-from billing import price_files, pricing
+from billing import markups, price_files, pricing
 from billing.models import ModelAlias, Price, PriceVersion
 from billing.price_files import PriceList
 from billing.services import price_versions
@@ -26,14 +31,36 @@ class _Loaded:
     book = pricing.PriceBook()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tariff:
+    """What vendors charge, and what customers pay beside it."""
+
+    book: pricing.PriceBook
+    rules: Sequence[markups.Rule]
+
+    def terms(
+        self, *, customer_id: UUID, provider_type: str, model: str, at: datetime
+    ) -> markups.Terms:
+        """The markup of a customer's call, by the model asked for and its dispatch."""
+        return markups.terms(
+            self.rules, customer_id=customer_id, provider_type=provider_type, model=model, at=at
+        )
+
+
 def current() -> pricing.PriceBook:
     """The published price book, past and planned prices included (one query when unchanged)."""
-    published = PriceVersion.objects.exclude(state=VersionState.DRAFT)
-    version_id = published.order_by("-number").values_list("pk", flat=True).first()
+    return tariff().book
+
+
+def tariff() -> Tariff:
+    """The price book and every markup rule, ended and planned ones included (one query)."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STAMP)
+        version_id, rules = cursor.fetchone()
     with _Loaded.lock:
         if _Loaded.book.version_id != version_id:
             _Loaded.book = _load(version_id)
-        return _Loaded.book
+        return Tariff(book=_Loaded.book, rules=_rules(rules) if rules else ())
 
 
 def shipped() -> PriceList:
@@ -70,6 +97,12 @@ def _load(version_id: UUID | None) -> pricing.PriceBook:
     )
 
 
+@functools.lru_cache(maxsize=8)
+def _rules(text: str) -> tuple[markups.Rule, ...]:
+    """The markup rules as the database wrote them; equal ones are read once."""
+    return tuple(msgspec.json.decode(text, type=list[markups.Rule]))
+
+
 def _price(row: Price) -> pricing.Price:
     return pricing.Price(
         id=row.pk,
@@ -94,3 +127,16 @@ def _alias(row: ModelAlias) -> pricing.Alias:
         starts_at=row.effective.lower,
         ends_at=row.effective.upper,
     )
+
+
+# Decimals as text: JSON's own numbers would be read as binary ones.
+_STAMP: Final = """
+SELECT
+    (SELECT v.id FROM billing_price_versions v WHERE v.state <> 'draft'
+     ORDER BY v.number DESC LIMIT 1),
+    (SELECT jsonb_agg(jsonb_build_object(
+        'id', r.id, 'priority', r.priority, 'customer_id', r.customer_id,
+        'provider_type', r.provider_type, 'model_glob', r.model_glob, 'kind', r.kind,
+        'value', r.value::text, 'starts_at', lower(r.effective), 'ends_at', upper(r.effective))
+        ORDER BY r.id)::text FROM billing_markup_rules r)
+"""

@@ -22,6 +22,7 @@ from billing.errors import RequestReused
 from billing.models import UsageEvent
 from billing.pricing import PriceBook, PricedUsage
 from billing.services import customers, prices
+from billing.services.prices import Tariff
 from billing.services.retries import retried
 from billing.types import (
     Accuracy,
@@ -93,8 +94,8 @@ def found(*, request_id: UUID, attempt: int) -> Settlement | None:
 
 @transaction.atomic
 def _settle(records: Sequence[ProviderCallRecord], source: Source) -> list[Answer]:
-    book = prices.current()
-    events = [_event(book, record, source) for record in records]
+    tariff = prices.tariff()
+    events = [_event(tariff, record, source) for record in records]
     stored = _stored(events)
     new = [event for event in events if stored[_key(event)].event_id == event["id"]]
     facts.publish_many(TOPIC, [_fact(event) for event in new])
@@ -137,11 +138,11 @@ class _Stored(msgspec.Struct, frozen=True):
     alerts: list[dict[str, Any]]
 
 
-def _event(book: PriceBook, record: ProviderCallRecord, source: Source) -> _Event:
-    name, priced = _priced(book, record)
+def _event(tariff: Tariff, record: ProviderCallRecord, source: Source) -> _Event:
+    name, priced = _priced(tariff.book, record)
     tokens = record.tokens
-    billed = _billed(record, priced)
-    is_posted = record.billing_mode is BillingMode.PLATFORM and bool(priced.cost)
+    billed = _billed(tariff, record, priced)
+    is_posted = record.billing_mode is BillingMode.PLATFORM and bool(priced.cost or billed)
     return {
         "id": str(ids.new()),
         "request_id": str(record.request_id),
@@ -174,7 +175,7 @@ def _event(book: PriceBook, record: ProviderCallRecord, source: Source) -> _Even
         "tokens_reasoning": tokens.reasoning,
         "quantities": {name.value: count for name, count in tokens.quantities.items() if count},
         "lines": [pricing.line_json(line) for line in priced.lines],
-        "price_version_id": book.version_id,
+        "price_version_id": tariff.book.version_id,
         "estimated_cost": None if priced.cost is None else money.text(priced.cost),
         "billed_cost": money.text(billed),
         "saved_by_cache": money.text(priced.saved_by_cache),
@@ -190,12 +191,18 @@ def _event(book: PriceBook, record: ProviderCallRecord, source: Source) -> _Even
     }
 
 
-def _billed(record: ProviderCallRecord, priced: PricedUsage) -> Decimal:
+def _billed(tariff: Tariff, record: ProviderCallRecord, priced: PricedUsage) -> Decimal:
     """What the customer pays. An estimate of a call that never answered is our loss, not theirs."""
     never_answered = record.status == 0 and record.accuracy is Accuracy.ESTIMATED
     if never_answered:
         return money.ZERO
-    return pricing.billed(priced.cost, record.billing_mode)
+    terms = tariff.terms(
+        customer_id=record.organization_id,
+        provider_type=record.provider_type,
+        model=record.requested_model,
+        at=record.occurred_at,
+    )
+    return pricing.billed(priced, record.billing_mode, terms=terms, tokens=record.tokens.total)
 
 
 def _priced(book: PriceBook, record: ProviderCallRecord) -> tuple[str, PricedUsage]:

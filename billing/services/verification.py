@@ -253,6 +253,34 @@ WHERE l.amount - l.remaining <> coalesce(u.total, 0)
         + _differences("usage_daily", "customer_id, dimension, day, key", _BY_DAY),
     ),
     Invariant(
+        code="I13",
+        title="a closed statement says what the ledger says, and follows the one before",
+        sql="""
+SELECT format('statement %s (%s) closes with %s, its lines with %s', s.id, s.month, s.closing,
+              s.opening + lines.total)
+FROM billing_statements s CROSS JOIN LATERAL (
+    SELECT coalesce(sum((line ->> 'amount')::numeric), 0) AS total
+    FROM jsonb_array_elements(s.lines) AS line) AS lines
+WHERE s.closing <> s.opening + lines.total
+UNION ALL
+SELECT format('statement %s (%s) opens with %s, the one before closed with %s', s.id, s.month,
+              s.opening, s.before)
+FROM (SELECT id, month, opening,
+             lag(closing) OVER (PARTITION BY customer_id ORDER BY month) AS before
+      FROM billing_statements) AS s
+WHERE s.opening <> s.before
+UNION ALL
+SELECT format('statement %s (%s) closes with %s, the wallets with %s', s.id, s.month, s.closing,
+              coalesce(held.total, 0))
+FROM billing_statements s CROSS JOIN LATERAL (
+    SELECT sum(e.balance_after) AS total
+    FROM billing_ledger_accounts a JOIN billing_ledger_entries e ON e.account_id = a.id
+        AND e.account_seq = CASE a.kind WHEN 'wallet' THEN s.wallet_seq ELSE s.promo_seq END
+    WHERE a.customer_id = s.customer_id) AS held
+WHERE s.closing <> coalesce(held.total, 0)
+""",
+    ),
+    Invariant(
         code="I10",
         title="a paid top-up has one transaction of its credit, what was taken of it one each",
         sql="""

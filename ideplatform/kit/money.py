@@ -25,6 +25,12 @@ def product(quantity: int, unit_price: Decimal) -> Decimal:
         return quantity * unit_price
 
 
+def multiplied(amount: Decimal, factor: Decimal) -> Decimal:
+    """amount x factor, exact (60 digits)."""
+    with localcontext(EXACT):
+        return amount * factor
+
+
 def total(amounts: list[Decimal]) -> Decimal:
     """The exact sum."""
     with localcontext(EXACT):

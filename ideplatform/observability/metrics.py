@@ -66,4 +66,7 @@ holds_open_usd = Gauge("holds_open_usd", "What live holds reserve in USD (for gr
 rollup_lag_seconds = Gauge(
     "rollup_lag_seconds", "How long the oldest usage event has waited for its sums"
 )
+ledger_drift_usd = Gauge(
+    "ledger_drift_usd", "How far cached sums of wallets are from their entries, USD (for graphs)"
+)
 ledger_drift_rows = Gauge("ledger_drift_rows", "Rows that the last verification found broken")

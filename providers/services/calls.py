@@ -16,9 +16,9 @@ from uuid import UUID
 from django.conf import settings
 
 from billing.errors import RequestReused
-from billing.pricing import PriceBook
 from billing.services import batching, holds
 from billing.services.batching import Asked
+from billing.services.prices import Tariff
 from billing.types import (
     Accuracy,
     Journal,
@@ -89,9 +89,9 @@ class Opening:
             raise CallRepeated
         return held.dispatched_at
 
-    def _quoted(self, book: PriceBook) -> Reservation:
+    def _quoted(self, tariff: Tariff) -> Reservation:
         call, route, size = self._call, self._route, self._progress.input_bytes
-        self.meter = quoting.meter(call, route, input_bytes=size, book=book)
+        self.meter = quoting.meter(call, route, input_bytes=size, tariff=tariff)
         context = call.context
         return Reservation(
             hold_id=self._progress.hold_id,

@@ -14,10 +14,10 @@ from uuid import UUID
 
 import structlog
 
-from billing import pricing
+from billing import markups, pricing
 from billing.errors import BudgetExceeded, ModelUnpriced
-from billing.pricing import PriceBook
 from billing.services import holds
+from billing.services.prices import Tariff
 from billing.types import BillingMode, Quote
 from ideplatform.kit import clock, money
 from ideplatform.kit.db import run_db
@@ -98,9 +98,9 @@ class Meter:
             self._patience = Decimal(1)
 
 
-def meter(call: Call | EmbedCall, route: Route, *, input_bytes: int, book: PriceBook) -> Meter:
+def meter(call: Call | EmbedCall, route: Route, *, input_bytes: int, tariff: Tariff) -> Meter:
     """The meter of a call on a route; raises ModelUnpriced (409) when the platform would pay."""
-    return Meter(call, route, _rate(route, input_bytes, book))
+    return Meter(call, route, _rate(call, route, input_bytes, tariff))
 
 
 def beyond_ceiling(run_id: UUID | None) -> BudgetExceeded:
@@ -117,18 +117,21 @@ def exact(ratio: float) -> Decimal:
     return Decimal(str(ratio)).quantize(Decimal("0.000001"))
 
 
-def _rate(route: Route, input_bytes: int, book: PriceBook) -> Rate:
+def _rate(call: Call | EmbedCall, route: Route, input_bytes: int, tariff: Tariff) -> Rate:
     if route.billing_mode is BillingMode.FREE:
         return Rate(bound=money.ZERO, expected=money.ZERO, per_token=money.ZERO, version_id=None)
+    book = tariff.book
     model = pricing.Model(provider_type=route.provider_type, name=route.model, at=clock.now())
     expected = input_bytes * exact(route.ratio.input) * _MARGIN
     expected_tokens = int(expected.to_integral_value(ROUND_CEILING))
     try:
         bound = book.quote(model, input_tokens=input_bytes, max_output_tokens=0)
+        expected_cost = book.quote(model, input_tokens=expected_tokens, max_output_tokens=0)
+        terms = _terms(tariff, call, route, model)
         return Rate(
-            bound=bound,
-            expected=book.quote(model, input_tokens=expected_tokens, max_output_tokens=0),
-            per_token=book.output_price(model, input_tokens=input_bytes),
+            bound=terms.apply(bound, tokens=input_bytes),
+            expected=terms.apply(expected_cost, tokens=expected_tokens),
+            per_token=terms.of_token(book.output_price(model, input_tokens=input_bytes)),
             version_id=book.version_id,
         )
     except ModelUnpriced:
@@ -140,6 +143,20 @@ def _rate(route: Route, input_bytes: int, book: PriceBook) -> Rate:
             per_token=money.ZERO,
             version_id=book.version_id,
         )
+
+
+def _terms(
+    tariff: Tariff, call: Call | EmbedCall, route: Route, model: pricing.Model
+) -> markups.Terms:
+    """The customer's markup: what is reserved is what will be billed. Own keys bear none."""
+    if route.billing_mode is not BillingMode.PLATFORM:
+        return markups.PLAIN
+    return tariff.terms(
+        customer_id=call.context.organization_id,
+        provider_type=model.provider_type,
+        model=model.name,
+        at=model.at,
+    )
 
 
 def _affordable(call: Call | EmbedCall, rate: Rate) -> int | None:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from billing.errors import InFlightExhausted, InsufficientCredits, ModelUnpriced
 from billing.models import Hold, UsageEvent
-from billing.pricing import PriceBook
 from billing.services import batching, verification
 from billing.services.batching import Asked
+from billing.services.prices import Tariff
 from billing.types import Held, ProviderCallRecord, Reservation, Settlement
 from ideplatform.kit import ids
 from ideplatform.kit.db import run_db
@@ -167,7 +167,7 @@ def test_a_reservation_that_the_database_refuses_harms_nobody(database):
     first, good, better = _calls(team, 3)
     bad = a_reservation(team, model="no\0where")
 
-    def refused(book: PriceBook) -> Reservation:
+    def refused(tariff: Tariff) -> Reservation:
         raise ModelUnpriced
 
     unpriced = Asked(hold_id=ids.new(), organization_id=team.pk, quote=refused)

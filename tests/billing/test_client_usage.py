@@ -460,7 +460,8 @@ class TestAService:
         )
 
     def told(self, house, held, **facts: Any):
-        return house.body(request_id=str(held.request_id), hold_id=str(held.hold_id), **facts)
+        named = {"request_id": str(held.request_id), "hold_id": str(held.hold_id)}
+        return house.body(**(named | facts))
 
     def test_settles_a_hold_of_its_organization(self, house, key):
         budget = a_budget(house.team, "10", counts_byok=True)

@@ -15,7 +15,7 @@ from tests.inprocess import Answer
 from tests.operations import Documented
 
 EVERY = operations.every()
-STREAMED = ("download_file", "export_files")
+STREAMED = ("download_file", "export_files", "download_usage_export")
 SIGNED = ("receive_stripe_event",)
 """Only Stripe can make a request that is accepted; `tests/billing/stripe` holds what it does."""
 CONFORMING = "urn:document"
