@@ -389,6 +389,7 @@ def test_a_connection_that_died_while_idle_costs_no_caller_anything(database):
         await batching.reserve(asked(two))
         await batching.settle(the_call(two))
 
+    connection.close()  # this thread's own, which ends with the others
     asyncio.run(main())
     assert money_of(team) == (100 - 2 * COST, 0, 0)
 
@@ -428,6 +429,7 @@ def test_without_postgresql_nothing_is_reserved_and_settling_may_come_again(data
         await batching.reserve(asked(after))
         await batching.settle(the_call(before))
 
+    connection.close()  # this thread's own, which ends with the others
     asyncio.run(main())
     assert set(Hold.objects.values_list("pk", flat=True)) == {before.hold_id, after.hold_id}
     assert money_of(team) == (100 - COST, 0, 1)
