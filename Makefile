@@ -24,7 +24,7 @@ CHECKER_ENV := ENVIRONMENT=test METRICS_PORT=0 LOG_LEVEL=error \
 	DATABASE_URL=postgres://checker@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0
 
 .PHONY: help run sync test quick full faults-quick browser bench lint format-check types imports migrations \
-	docs docs-check lock lock-check
+	docs docs-check catalogs lock lock-check
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -73,6 +73,9 @@ docs: sync  ## write the generated references anew
 
 docs-check: sync  ## the generated references say what the code says
 	$(CHECKER_ENV) $(PY) manage.py reference --check
+
+catalogs: sync  ## compile the translations of the pages
+	$(CHECKER_ENV) $(PY) manage.py catalogs
 
 lock: $(UV)  ## resolve the dependencies anew within their bounds
 	$(UV) lock --upgrade

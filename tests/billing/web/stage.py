@@ -38,13 +38,13 @@ class Team:
         publish(SIMULATOR)
         self.people: dict[str, User] = {role: a_user() for role in ROLES}
         self.organization = an_organization(name=name)
+        customers.ensure([self.organization.pk])  # without an owner, so without welcome credit
         for role in ("owner", "admin", "billing", "member"):
             join_organization(self.organization, self.people[role], OrganizationRole(role))
         self.workspace = a_workspace(
             self.people["lead"], organization=self.organization, name="Checkout service"
         )
         join_workspace(self.workspace, self.people["editor"], WorkspaceRole.EDITOR)
-        customers.ensure([self.organization.pk])
         if usd(credit):
             self.give(usd(credit))
 
