@@ -2,7 +2,8 @@
 
 Node paths: `1`, `2`, ... are the model's turns; `1/1`, `1/2` the tool calls of turn 1. A step that
 a former owner finished is taken from its row. One that it left running is rebuilt from the journal
-when its stream had ended, else closed as interrupted and asked again as the next attempt.
+and settled when its stream had ended, else closed as interrupted and asked again as the next
+attempt.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from agents import frames, replies, tools
 from agents.journal import store
 from agents.journal.entries import MAX_TEXT
 from agents.prompting import Prompt
-from agents.replies import ReplyBuilder
+from agents.replies import Journalled, ReplyBuilder
 from agents.services import steps
 from agents.session import Session
 from agents.types import (
@@ -29,8 +30,8 @@ from agents.types import (
 )
 from ideplatform.kit import money
 from ideplatform.kit.errors import DatabaseDown, PlatformError
-from providers.services import gateway
-from providers.types import Call, Message, Tool, ToolResultPart, ToolUsePart
+from providers.services import calls, gateway
+from providers.types import Answered, Call, Message, Tool, ToolResultPart, ToolUsePart
 
 CALL_DEADLINE_S = 900
 
@@ -84,10 +85,11 @@ class _Turns:
             return
         attempt = 1
         if record is not None:
-            rebuilt = await self._rebuilt(record)
-            if rebuilt is not None:
-                yield self._changed(StepState.OK, StepKind.MODEL, node_path, record.attempt)
-                self._accept(rebuilt)
+            journalled = await self._journalled(record)
+            if journalled is not None:
+                async with aclosing(self._finish(record, journalled)) as events:
+                    async for event in events:
+                        yield event
                 return
             attempt = record.attempt + 1
             yield replies.supersedes(record.id, attempt, "owner_lost")
@@ -101,6 +103,8 @@ class _Turns:
                 async for chunk in chunks:
                     for event in builder.take(chunk):
                         yield event
+                    if isinstance(chunk, Answered):
+                        await context.sent()
         except DatabaseDown:
             raise  # the call can be made again once the database is back
         except PlatformError:
@@ -147,18 +151,35 @@ class _Turns:
         self._context.returned(message)
         self._results = []
 
-    async def _rebuilt(self, record: StepRecord) -> Reply | None:
-        """The whole answer from the journal, when only its row was missing; else close the step."""
+    async def _journalled(self, record: StepRecord) -> Journalled | None:
+        """The answer that a former owner had received whole; else the step is closed."""
         context = self._context
         if record.state != StepState.RUNNING:
             return None
         events = await context.durably(store.events_of_step, context.run.id, record.id)
         journalled = replies.from_journal(events)
-        if not journalled.is_complete:
+        if journalled.answered is None:
             await context.interrupt(record.id, journalled.reply)
             return None
-        await context.end_model(record.id, StepState.OK, journalled.reply)
-        return journalled.reply
+        return journalled
+
+    async def _finish(
+        self, record: StepRecord, journalled: Journalled
+    ) -> AsyncGenerator[frames.Event]:
+        """What a former owner left undone of a whole answer: its price, and the end of its step."""
+        context, reply = self._context, journalled.reply
+        if not journalled.is_settled and journalled.answered is not None:
+            request_id = steps.call_id(context.run.id, record.node_path, record.attempt)
+            usage = await context.durably(
+                calls.finish, request_id=request_id, answered=journalled.answered
+            )
+            reply = replies.settled(reply, usage)
+            yield replies.used(
+                reply, run_tokens=context.total.tokens, run_cost_usd=context.total.cost_usd
+            )
+        await context.end_model(record.id, StepState.OK, reply)
+        yield self._changed(StepState.OK, StepKind.MODEL, record.node_path, record.attempt)
+        self._accept(reply)
 
     def _call(self, node_path: str, attempt: int) -> Call:
         run = self._context.run

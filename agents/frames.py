@@ -200,6 +200,22 @@ class ToolReturned(Event, frozen=True, kw_only=True, tag="tool_result"):
     duration_ms: int
 
 
+class Answered(Event, frozen=True, kw_only=True, tag="answered"):
+    """The model has said all it will; `usage` with the price follows.
+
+    `tokens` counts by class. From here on a crash costs no second call: who goes on has the call
+    settled by this count. `call_attempt` is the try of the call that answered.
+    """
+
+    model: str
+    stop: str
+    tokens: dict[str, int]
+    is_estimated: bool
+    call_attempt: int
+    service_tier: str
+    provider_request_id: str
+
+
 class Used(Event, frozen=True, kw_only=True, tag="usage"):
     """What a model call used; it stands after the call's last piece."""
 
@@ -245,6 +261,7 @@ AnyEvent = (
     | ToolCalled
     | ToolArguments
     | ToolReturned
+    | Answered
     | Used
     | Complete
     | Error

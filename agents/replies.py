@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
 
+import msgspec
+
 from agents import frames
 from agents.types import Reply
+from billing.types import TokenCount, UnitClass
 from ideplatform.kit import money
 from providers import types as chunks
 from providers.types import AnyPart, Chunk, Message, TextPart, ThinkingPart, ToolUsePart
@@ -46,6 +49,7 @@ class ReplyBuilder:
         self._tokens = run_tokens
         self._cost = run_cost_usd
         self._parts: dict[tuple[str, int], _Part] = {}
+        self._answered: chunks.Answered | None = None
         self._usage: chunks.Usage | None = None
         self._stop = ""
         self.model = ""
@@ -59,11 +63,14 @@ class ReplyBuilder:
                 yield self._spoken(index, text)
             case chunks.Refusal(text=text):
                 yield self._spoken(0, text)
+            case chunks.Answered():
+                self._answered = chunk
+                yield _answered(chunk)
             case chunks.Usage(is_final=True):
                 self._usage = chunk
             case chunks.Stop(reason=reason):
                 self._stop = reason.value
-                yield self._used()
+                yield used(self.reply(), run_tokens=self._tokens, run_cost_usd=self._cost)
             case chunks.ToolCall() | chunks.ToolArguments():
                 yield self._calling(chunk)
             case _:
@@ -91,58 +98,72 @@ class ReplyBuilder:
             case chunks.RedactedThinking(index=index, data=data):
                 self._part("redacted", index).text.append(data)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the model has said all it will."""
+        return self._answered is not None
+
     def reply(self, *, is_partial: bool = False) -> Reply:
         """What was answered so far; a partial answer keeps its text and drops unfinished calls."""
         parts = [part.done() for part in self._parts.values() if not is_partial or _is_text(part)]
-        usage = self._usage
-        return Reply(
-            message=Message(role="assistant", parts=tuple(part for part in parts if _says(part))),
-            stop=self._stop,
-            model=self.model,
-            tokens_input=usage.tokens.input if usage else 0,
-            tokens_output=usage.tokens.output if usage else 0,
-            cost_usd=usage.cost_usd if usage else None,
-            is_estimated=usage.is_estimated if usage else False,
-            usage_event_id=usage.usage_event_id if usage else None,
-            is_partial=is_partial,
-        )
+        message = Message(role="assistant", parts=tuple(part for part in parts if _says(part)))
+        reply = Reply(message=message, stop=self._stop, model=self.model, is_partial=is_partial)
+        return reply if self._usage is None else settled(reply, self._usage)
 
     def _part(self, kind: str, index: int) -> _Part:
         return self._parts.setdefault((kind, index), _Part(kind))
 
-    def _used(self) -> frames.Used:
-        reply = self.reply()
-        cost = self._cost + Decimal(reply.cost_usd or 0)
-        return frames.Used(
-            model=reply.model,
-            tokens_input=reply.tokens_input,
-            tokens_output=reply.tokens_output,
-            cost_usd=reply.cost_usd,
-            is_estimated=reply.is_estimated,
-            usage_event_id=reply.usage_event_id,
-            stop=reply.stop,
-            run_tokens=self._tokens + reply.tokens,
-            run_cost_usd=money.text(cost),
-        )
+
+def used(reply: Reply, *, run_tokens: int, run_cost_usd: Decimal) -> frames.Used:
+    """The event of a settled answer. `run_tokens` and `run_cost_usd` are the totals before it."""
+    cost = run_cost_usd + Decimal(reply.cost_usd or 0)
+    return frames.Used(
+        model=reply.model,
+        tokens_input=reply.tokens_input,
+        tokens_output=reply.tokens_output,
+        cost_usd=reply.cost_usd,
+        is_estimated=reply.is_estimated,
+        usage_event_id=reply.usage_event_id,
+        stop=reply.stop,
+        run_tokens=run_tokens + reply.tokens,
+        run_cost_usd=money.text(cost),
+    )
+
+
+def _answered(chunk: chunks.Answered) -> frames.Answered:
+    return frames.Answered(
+        model=chunk.model,
+        stop=chunk.reason.value,
+        tokens={name.value: count for name, count in chunk.tokens.quantities.items()},
+        is_estimated=chunk.is_estimated,
+        call_attempt=chunk.attempt,
+        service_tier=chunk.service_tier,
+        provider_request_id=chunk.provider_request_id,
+    )
 
 
 @dataclass(slots=True)
 class Journalled:
-    """What the journal has of one attempt of a model call."""
+    """What the journal has of one attempt of a model call.
+
+    `answered` once the model had said all; `is_settled` when the price had been journalled too.
+    """
 
     reply: Reply
-    is_complete: bool
+    answered: chunks.Answered | None
+    is_settled: bool
 
 
 def from_journal(events: Iterable[frames.AnyEvent]) -> Journalled:
-    """The reply that journalled events amount to; complete when its usage was journalled.
+    """The reply that journalled events amount to; partial unless its end was journalled.
 
     Signatures of thinking are not in the journal, so the thinking itself is left out: a vendor
     takes it back only with its signature.
     """
     text: list[str] = []
     calls: dict[str, _Part] = {}
-    used: frames.Used | None = None
+    said: frames.Answered | None = None
+    priced: frames.Used | None = None
     model = ""
     for event in events:
         match event:
@@ -153,26 +174,50 @@ def from_journal(events: Iterable[frames.AnyEvent]) -> Journalled:
                 calls[call_id] = _Part("tool", id=call_id, name=tool)
             case frames.ToolArguments(call_id=call_id, delta=delta):
                 calls[call_id].text.append(delta)
+            case frames.Answered():
+                said = event
             case frames.Used():
-                used = event
-    reply = _rebuilt("".join(text), calls.values() if used else (), used, model)
-    return Journalled(reply=reply, is_complete=used is not None)
+                priced = event
+    words = (TextPart(text="".join(text)),) if text else ()
+    if said is None:
+        cut = Message(role="assistant", parts=words)
+        reply = Reply(message=cut, stop="", model=model, is_partial=True)
+        return Journalled(reply=reply, answered=None, is_settled=False)
+    message = Message(role="assistant", parts=(*words, *(call.done() for call in calls.values())))
+    reply = Reply(message=message, stop=said.stop, model=said.model)
+    if priced is not None:
+        reply = msgspec.structs.replace(
+            reply,
+            tokens_input=priced.tokens_input,
+            tokens_output=priced.tokens_output,
+            cost_usd=priced.cost_usd,
+            is_estimated=priced.is_estimated,
+            usage_event_id=priced.usage_event_id,
+        )
+    return Journalled(reply=reply, answered=_heard(said), is_settled=priced is not None)
 
 
-def _rebuilt(text: str, calls: Iterable[_Part], used: frames.Used | None, model: str) -> Reply:
-    said = (TextPart(text=text),) if text else ()
-    message = Message(role="assistant", parts=(*said, *(call.done() for call in calls)))
-    if used is None:
-        return Reply(message=message, stop="", model=model, is_partial=True)
-    return Reply(
-        message=message,
-        stop=used.stop,
-        model=used.model,
-        tokens_input=used.tokens_input,
-        tokens_output=used.tokens_output,
-        cost_usd=used.cost_usd,
-        is_estimated=used.is_estimated,
-        usage_event_id=used.usage_event_id,
+def settled(reply: Reply, usage: chunks.Usage) -> Reply:
+    """The reply with what its call used and cost."""
+    return msgspec.structs.replace(
+        reply,
+        tokens_input=usage.tokens.input,
+        tokens_output=usage.tokens.output,
+        cost_usd=usage.cost_usd,
+        is_estimated=usage.is_estimated,
+        usage_event_id=usage.usage_event_id,
+    )
+
+
+def _heard(said: frames.Answered) -> chunks.Answered:
+    return chunks.Answered(
+        attempt=said.call_attempt,
+        reason=chunks.StopReason(said.stop),
+        tokens=TokenCount({UnitClass(name): count for name, count in said.tokens.items()}),
+        is_estimated=said.is_estimated,
+        model=said.model,
+        service_tier=said.service_tier,
+        provider_request_id=said.provider_request_id,
     )
 
 

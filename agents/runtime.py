@@ -142,7 +142,9 @@ class _Execution:
 
     async def _close_open_step(self) -> None:
         session = self._session
-        if session is not None and session.open_reply is not None and session.step_id is not None:
+        if session is None or session.open_reply is None or session.step_id is None:
+            return
+        if not session.open_reply.is_whole:
             await session.interrupt(session.step_id, session.open_reply.reply(is_partial=True))
 
     async def _give_back(self) -> None:

@@ -176,6 +176,10 @@ class Session:
             reply=reply,
         )
 
+    async def sent(self) -> None:
+        """Wait until another owner of the run would find every event."""
+        await self._writer.sent(self._log)
+
     async def flush(self) -> None:
         """Wait until every event is in PostgreSQL; raises StaleLease."""
         await self._writer.flush(self._log)

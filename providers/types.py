@@ -223,6 +223,22 @@ class Refusal(Chunk, frozen=True, tag="refusal", kw_only=True):
     text: str
 
 
+class Answered(Chunk, frozen=True, tag="answered", kw_only=True):
+    """The vendor has said all it will; the settlement comes next.
+
+    Whoever writes this down before going on can have the call settled after a crash, and need not
+    ask again. `attempt` is the one that answered; `is_estimated` when the vendor gave no count.
+    """
+
+    attempt: int
+    reason: StopReason
+    tokens: TokenCount
+    is_estimated: bool
+    model: str
+    service_tier: str
+    provider_request_id: str
+
+
 class Usage(Chunk, frozen=True, tag="usage", kw_only=True):
     """Tokens so far; each ended stream has exactly one with `is_final`.
 

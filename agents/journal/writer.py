@@ -92,6 +92,14 @@ class Writer:
             self._rewatch.add(run_id)
             self._wake(True)
 
+    async def sent(self, opened: RunLog) -> None:
+        """Wait until everything appended so far outlives this process: in the tail, or stored.
+
+        Raises StaleLease if it had to be stored and is refused.
+        """
+        if not await self._send():
+            await self.flush(opened)
+
     async def flush(self, opened: RunLog) -> None:
         """Wait until everything appended so far is stored; raises StaleLease if it is refused."""
         if opened.unsaved or opened.is_storing:
@@ -149,24 +157,26 @@ class Writer:
             except Exception:  # the stream must go on; PostgreSQL has every entry
                 log.exception("journal.send_failed")
 
-    async def _send(self) -> None:
-        """One sending at a time: the tail's ids must grow."""
+    async def _send(self) -> bool:
+        """One sending at a time: the tail's ids must grow. Whether Redis had everything."""
         async with self._sending:
-            await self._send_fresh()
+            return await self._send_fresh()
 
-    async def _send_fresh(self) -> None:
+    async def _send_fresh(self) -> bool:
         fresh = [(opened, opened.take_fresh()) for opened in self._logs.values() if opened.fresh]
         for _, taken in fresh:
             hub.deliver_here(taken)
         if time.monotonic() < self._redis_back_at:
-            return
+            return False
         try:
             await self._learn_watchers()
             await self._send_to_redis(fresh)
         except redis.ERRORS as lost:
             self._redis_back_at = time.monotonic() + REDIS_PAUSE_S
             log.warning("journal.tail_lost", error=type(lost).__name__)
+            return False
         _observe("tail", fresh)
+        return True
 
     async def _send_to_redis(self, fresh: list[tuple[RunLog, list[Entry]]]) -> None:
         if not fresh:

@@ -6,6 +6,7 @@ where the wallets are; their answers become values and errors here. Units: USD, 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -32,6 +33,7 @@ from billing.types import (
     Outcome,
     ProviderCallRecord,
     Reservation,
+    Settlement,
     TokenCount,
     UnitClass,
 )
@@ -115,6 +117,43 @@ def renew(running: Sequence[Journal], *, lease_s: int) -> None:
     )
     with connection.cursor() as cursor:
         cursor.execute(_RENEW, [lease_s, *columns])
+
+
+@transaction.atomic
+def finish(
+    *,
+    request_id: UUID,
+    attempt: int,
+    tokens: TokenCount,
+    accuracy: Accuracy,
+    served_model: str,
+    service_tier: str,
+    provider_request_id: str,
+) -> Settlement:
+    """Settle a call that was answered whole, for a runner that died before it could, by its count.
+
+    A call that is settled already, by its runner or the sweep, is answered as it stands.
+    Raises HoldEnded for a call that was never dispatched here.
+    """
+    held = Hold.objects.select_for_update(no_key=True)
+    hold = held.filter(request_id=request_id, attempt=attempt).first()
+    if hold is None:
+        raise errors.HoldEnded
+    settled = usage.found(request_id=request_id, attempt=attempt)
+    if settled is not None:
+        return settled
+    left = _recovered(hold, database_now())
+    answered = dataclasses.replace(
+        left,
+        tokens=tokens,
+        accuracy=accuracy,
+        outcome=Outcome.OK,
+        status=200,
+        served_model=served_model or left.served_model,
+        service_tier=service_tier,
+        provider_request_id=provider_request_id,
+    )
+    return usage.settle(answered)
 
 
 def void_many(hold_ids: Sequence[UUID]) -> int:

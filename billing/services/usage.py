@@ -19,6 +19,7 @@ from django.db import connection, transaction
 
 from billing import pricing
 from billing.errors import RequestReused
+from billing.models import UsageEvent
 from billing.pricing import PriceBook, PricedUsage
 from billing.services import customers, prices
 from billing.services.retries import retried
@@ -72,6 +73,22 @@ def settle_many(
     if not records:
         return []
     return retried(functools.partial(_settle, records, source))
+
+
+def found(*, request_id: UUID, attempt: int) -> Settlement | None:
+    """How a call was settled, or None while it is not."""
+    event = UsageEvent.objects.filter(request_id=request_id, attempt=attempt).first()
+    if event is None:
+        return None
+    return Settlement(
+        event_id=event.pk,
+        request_id=request_id,
+        attempt=attempt,
+        cost_usd=event.estimated_cost,
+        billed_usd=event.billed_cost,
+        tokens=TokenCount({UnitClass(name): n for name, n in event.quantities.items()}),
+        already_settled=True,
+    )
 
 
 @transaction.atomic

@@ -47,6 +47,7 @@ from providers.services import calls, estimation, health, keys, leases, quoting,
 from providers.services.calls import Progress
 from providers.services.quoting import Meter
 from providers.types import (
+    Answered,
     Call,
     Chunk,
     EmbedCall,
@@ -98,11 +99,14 @@ class Attempt(Generic[C]):
         self._dispatched_at: datetime
         self._started = 0.0
         self._is_answered = False
+        self._is_whole = False
         self._meter: Meter
         self._settlement: asyncio.Task[Settlement | None] | None = None
 
     async def stream(self: Attempt[Call], timeouts: Timeouts) -> AsyncGenerator[Chunk, None]:
         """The chunks, none before the first token; the final Usage carries the settled price.
+
+        Answered is taken by the consumer before the settlement begins.
 
         An answer that may cost no more ends with Stop(budget), then PaymentRequired is raised.
         """
@@ -215,21 +219,20 @@ class Attempt(Generic[C]):
                 case Usage(tokens=tokens, service_tier=tier):
                     self.progress.usage, self.progress.service_tier = tokens, tier
                     continue
-                case Stop():
-                    opening.append(await self._final(self._ended_well()))
-            if opening:
-                self._note_size(chunk)
-                await ahit("first_token")
-                self.has_spoken = True
-                for held in opening:
-                    yield held
-                opening = []
-            else:
-                self._note_size(chunk)
-                await ahit("mid_stream")
-            yield chunk
+                case Stop(reason=reason):
+                    opening.append(self._whole(reason))
+                case _:
+                    self._note_size(chunk)
+            await ahit("mid_stream" if self.has_spoken else "first_token")
+            self.has_spoken = True
+            for held in opening:
+                yield held
+            opening.clear()
             if isinstance(chunk, Stop):
+                yield await self._final(self._ended_well())
+                yield chunk
                 return
+            yield chunk
             if not self._meter.is_content(self.progress.output_bytes):
                 try:
                     await self._meter.extend(self.progress.hold_id, self.progress.output_bytes)
@@ -277,6 +280,19 @@ class Attempt(Generic[C]):
             provider = self.route.provider_type.value
             metrics.llm_time_to_first_token_seconds.labels(provider=provider).observe(seconds)
 
+    def _whole(self, reason: StopReason) -> Answered:
+        self._is_whole = True
+        ending = self._ended_well()
+        return Answered(
+            attempt=self.progress.attempt,
+            reason=reason,
+            tokens=self._tokens(ending),
+            is_estimated=ending.tokens is None,
+            model=self.progress.served_model,
+            service_tier=self.progress.service_tier,
+            provider_request_id=self.progress.provider_request_id,
+        )
+
     def _ended_well(self) -> Ending:
         return Ending(outcome=Outcome.OK, status=200, tokens=self.progress.usage)
 
@@ -315,7 +331,7 @@ class Attempt(Generic[C]):
         """Free the place, and settle unless that has begun."""
         _release(self.route.provider_id)
         if self._settlement is None:
-            await self._settle(ending)
+            await self._settle(self._ended_well() if self._is_whole else ending)
 
     async def _settle(self, ending: Ending) -> Settlement | None:
         self._settlement = settling.begin(self._record(ending), self._verdicts(ending))

@@ -18,6 +18,7 @@ from django.conf import settings
 from billing.errors import RequestReused
 from billing.services import holds, usage
 from billing.types import (
+    Accuracy,
     Journal,
     Operation,
     ProviderCallRecord,
@@ -25,12 +26,12 @@ from billing.types import (
     Settlement,
     TokenCount,
 )
-from ideplatform.kit import ids
+from ideplatform.kit import ids, money
 from providers.adapters import Route
 from providers.errors import CallRepeated
 from providers.services import quoting
 from providers.services.quoting import Meter
-from providers.types import Call, EmbedCall
+from providers.types import Answered, Call, EmbedCall, Usage
 
 RENEW_S: Final = 10
 
@@ -118,6 +119,31 @@ def renew(running: Sequence[Progress]) -> None:
         for one in running
     ]
     holds.renew(journals, lease_s=lease_s())
+
+
+def finish(*, request_id: UUID, answered: Answered) -> Usage:
+    """Settle a call whose runner noted that it was answered whole, and died; what it used.
+
+    Nothing is charged twice: a settled call is answered as it stands.
+    """
+    settlement = holds.finish(
+        request_id=request_id,
+        attempt=answered.attempt,
+        tokens=answered.tokens,
+        accuracy=Accuracy.ESTIMATED if answered.is_estimated else Accuracy.EXACT,
+        served_model=answered.model,
+        service_tier=answered.service_tier,
+        provider_request_id=answered.provider_request_id,
+    )
+    cost = settlement.cost_usd
+    return Usage(
+        tokens=settlement.tokens,
+        is_final=True,
+        service_tier=answered.service_tier,
+        is_estimated=answered.is_estimated,
+        cost_usd=None if cost is None else money.text(cost),
+        usage_event_id=settlement.event_id,
+    )
 
 
 def settle(record: ProviderCallRecord) -> Settlement | None:

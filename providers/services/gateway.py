@@ -47,7 +47,7 @@ _ELSEWHERE: Final = (BadKey, AccessDenied, NoCredit, ModelMissing, RateLimited, 
 
 
 async def stream(call: Call) -> AsyncGenerator[Chunk, None]:
-    """The answer to a call: Started, content, one final Usage with its price, Stop.
+    """The answer to a call: Started, content, Answered, one final Usage with its price, Stop.
 
     Raises PlatformErrors, before the first chunk or in the middle of the answer; a closed or
     cancelled stream ends the vendor's work and is settled as estimated. An answer that outruns

@@ -18,6 +18,15 @@ USAGE = chunks.Usage(
     cost_usd="0.5",
     usage_event_id=EVENT_ID,
 )
+ANSWERED = chunks.Answered(
+    attempt=2,
+    reason=StopReason.TOOL_CALLS,
+    tokens=USAGE.tokens,
+    is_estimated=False,
+    model="m",
+    service_tier="flex",
+    provider_request_id="call-1",
+)
 STREAM = (
     chunks.Started(model="m"),
     chunks.Text(index=0, text="Look"),
@@ -28,6 +37,7 @@ STREAM = (
     chunks.ToolArguments(index=1, delta="}"),
     chunks.ToolArguments(index=0, delta='"x"}'),
     chunks.Text(index=0, text="ing"),
+    ANSWERED,
     USAGE,
     chunks.Stop(reason=StopReason.TOOL_CALLS),
 )
@@ -53,8 +63,17 @@ def test_parallel_calls_keep_their_own_arguments():
 def test_the_journal_amounts_to_the_same_reply():
     builder, events = played(STREAM)
     journalled = replies.from_journal(events)
-    assert journalled.is_complete
+    assert journalled.is_settled
     assert journalled.reply == builder.reply()
+
+
+def test_a_whole_answer_waits_for_nothing_but_its_price():
+    builder, events = played(STREAM[:-2])
+    assert builder.is_whole
+    journalled = replies.from_journal(events)
+    assert (journalled.answered, journalled.is_settled) == (ANSWERED, False)
+    whole, _ = played(STREAM)
+    assert replies.settled(journalled.reply, USAGE) == whole.reply()
 
 
 def test_the_usage_event_carries_the_run_s_totals():
@@ -68,7 +87,8 @@ def test_a_cut_stream_keeps_its_text_and_drops_unfinished_calls():
     builder, events = played(STREAM[:6])
     assert builder.reply(is_partial=True).message.parts == (TextPart(text="Look"),)
     journalled = replies.from_journal(events)
-    assert not journalled.is_complete
+    assert not builder.is_whole
+    assert journalled.answered is None
     assert journalled.reply.message.parts == (TextPart(text="Look"),)
 
 
