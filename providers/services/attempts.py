@@ -7,15 +7,12 @@ goes away, a vendor that fails and a cancelled task all end in exactly one usage
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
-from uuid import UUID
 
 from billing.errors import HoldEnded
 from billing.services import holds
@@ -42,8 +39,8 @@ from ideplatform.kit.failpoints import ahit
 from ideplatform.observability import metrics
 from providers import adapters
 from providers.adapters import Route
-from providers.errors import ProviderNotReady, VendorError
-from providers.services import calls, estimation, health, keys, leases, quoting, settling
+from providers.errors import VendorError
+from providers.services import calls, estimation, health, keys, leases, places, quoting, settling
 from providers.services.calls import Progress
 from providers.services.quoting import Meter
 from providers.types import (
@@ -64,8 +61,6 @@ from providers.types import (
 
 C = TypeVar("C", Call, EmbedCall)
 CLIENT_GONE: Final = 499
-_running: Counter[UUID] = Counter()
-_places = threading.Lock()  # several loops may call in one process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +156,7 @@ class Attempt(Generic[C]):
 
     async def _dispatch(self, timeouts: Timeouts) -> Secret | None:
         provider_id = self.route.provider_id
-        _occupy(provider_id, at_most=self.route.config.max_concurrency)
+        places.occupy(provider_id, at_most=self.route.config.max_concurrency)
         is_admitted = False
         admission = asyncio.ensure_future(run_db(self._admit, timeouts))
         try:
@@ -174,7 +169,7 @@ class Attempt(Generic[C]):
             raise
         finally:
             if not is_admitted:
-                _release(provider_id)
+                places.release(provider_id)
         return key
 
     def _admit(self, timeouts: Timeouts) -> tuple[Secret | None, datetime]:
@@ -329,7 +324,7 @@ class Attempt(Generic[C]):
 
     async def _leave(self, ending: Ending) -> None:
         """Free the place, and settle unless that has begun."""
-        _release(self.route.provider_id)
+        places.release(self.route.provider_id)
         if self._settlement is None:
             await self._settle(self._ended_well() if self._is_whole else ending)
 
@@ -395,18 +390,3 @@ class Attempt(Generic[C]):
             duration_ms=round(duration.total_seconds() * 1_000),
             is_streamed=not is_embedding,
         )
-
-
-def _occupy(provider_id: UUID, *, at_most: int) -> None:
-    """Take one of the account's places in this process; raises ProviderNotReady when all are."""
-    with _places:
-        if _running[provider_id] >= at_most:
-            raise ProviderNotReady(retry_after_s=1)
-        _running[provider_id] += 1
-
-
-def _release(provider_id: UUID) -> None:
-    with _places:
-        _running[provider_id] -= 1
-        if not _running[provider_id]:
-            del _running[provider_id]

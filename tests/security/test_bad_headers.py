@@ -101,7 +101,7 @@ def test_a_credential_in_the_url_is_refused_and_a_key_there_is_revoked(one: Docu
 
 
 @pytest.mark.parametrize("one", CONDITIONED, ids=str)
-def test_conditions_and_cursors_in_headers_are_taken_or_refused(one: Documented):
+def test_conditions_and_cursors_in_headers_are_taken_or_refused(one: Documented, stripe):
     base = operations.stage().request(one)
     texts = (
         *attacks.ODD_NUMBERS,
