@@ -65,6 +65,7 @@ WRITES_SQL = {
     "ideplatform.probes",
     "providers.services.estimation",
     "workspaces.adapters.bulk",
+    "workspaces.adapters.listing",
     "workspaces.adapters.subtree",
     "workspaces.services.pruning",
 }
