@@ -66,8 +66,8 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
-    # Last, since it is sync: Django then runs the whole chain and the view in one hop of a thread.
-    # In the midst of the others it cost eight, and half of what a request costs.
+    # Last, since it is sync only: in the midst of others that can be async it makes Django cross
+    # between the event loop and a thread within the chain, once more for each one after it.
     "accounts.middleware.BrowserSession",
 ]
 TEMPLATES = [
