@@ -16,12 +16,11 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from accounts.api.authentication import NoAuthentication, actor_of
 from accounts.types import Permission
-from ideplatform.kit import paging
+from ideplatform.kit import lists, paging
 from ideplatform.urls import urlpatterns as platform_urls
 from workspaces import selectors
 from workspaces.api import serializers as platform_serializers
 from workspaces.models import Workspace, WorkspaceMembership
-from workspaces.services import access
 
 PAGE = 50
 
@@ -55,7 +54,7 @@ class Counted(Authenticated):
 
 
 def _listing(rows: Callable[[Request], QuerySet[Workspace]]) -> type[APIView]:
-    """The platform's list of workspaces over other rows."""
+    """A list of workspaces as any list of the platform is made, over these rows."""
 
     class List(APIView):
         permissions = {"GET": Permission.WORKSPACE_VIEW}
@@ -68,9 +67,7 @@ def _listing(rows: Callable[[Request], QuerySet[Workspace]]) -> type[APIView]:
                 scope=f"workspaces:{actor.user_id}:{actor.api_key_id}",
                 limit=PAGE,
             )
-            roles = access.roles(actor, page.items)
-            items = [platform_serializers.workspace(row, role=roles[row.pk]) for row in page.items]
-            return Response({"items": items, "next_cursor": page.next_cursor})
+            return lists.answer(page, lambda row: platform_serializers.workspace(row, role=None))
 
     return List
 

@@ -68,10 +68,12 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "accounts.middleware.BrowserSession",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
+    # Last, since it is sync only: in the midst of others that can be async it makes Django cross
+    # between the event loop and a thread within the chain, once more for each one after it.
+    "accounts.middleware.BrowserSession",
 ]
 TEMPLATES = [
     {

@@ -80,6 +80,23 @@ class WorkspaceMembership(models.Model):
         return f"{self.user_id} {self.role}"
 
 
+class WorkspaceStanding(models.Model):
+    """The view `workspace_standings`: every active person's one role in every workspace where they
+    have one, deleted workspaces included."""
+
+    pk = models.CompositePrimaryKey("workspace_id", "user_id")
+    workspace = models.ForeignKey(Workspace, models.DO_NOTHING, related_name="standings")
+    user_id = models.UUIDField()
+    role = models.CharField(max_length=10)
+
+    class Meta:
+        db_table = "workspace_standings"
+        managed = False
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.role}"
+
+
 class FileNode(models.Model):
     """A file or directory. Its id is stable over moves, and names its collaboration room."""
 

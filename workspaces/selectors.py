@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import QuerySet
 
-from accounts.models import OrganizationMembership
 from accounts.types import Actor, OrganizationRole, Permission
 from ideplatform.kit import ids, paging
 from ideplatform.kit.errors import NotFound
 from ideplatform.kit.paging import Page
 from workspaces import paths
-from workspaces.adapters import subtree
+from workspaces.adapters import listing, subtree
 from workspaces.models import (
     FileNode,
     FileVersionRow,
@@ -20,9 +19,10 @@ from workspaces.models import (
     Workspace,
     WorkspaceMembership,
 )
-from workspaces.types import FileVersion, NodeKind, Visibility, WorkspaceRef
+from workspaces.types import FileVersion, ListedWorkspace, NodeKind, WorkspaceRef
 
 FILE_PREFIX = "wsf"
+NEWEST_FIRST = ("-created_at", "-id")
 TREE_PAGE = 1_000
 ADMINISTRATORS = (OrganizationRole.OWNER, OrganizationRole.ADMIN)
 # The organization's billing people have no part in its workspaces, visible or not.
@@ -33,27 +33,27 @@ def workspaces_of(actor: Actor) -> QuerySet[Workspace]:
     """The workspaces where `access.workspace` finds a role for the actor."""
     if not actor.scope_allows(Permission.WORKSPACE_VIEW):
         return Workspace.objects.none()
-    own = WorkspaceMembership.objects.filter(user_id=actor.user_id, user__is_active=True)
-    of_organization = OrganizationMembership.objects.filter(
-        user_id=actor.user_id, user__is_active=True
-    )
-    member_of = of_organization.values("organization_id")
-    standing = of_organization.filter(organization=OuterRef("workspace__organization"))
-    lasting = own.filter(Q(follows_organization=False) | Exists(standing))
-    visible = Workspace.objects.filter(
-        Q(pk__in=lasting.values("workspace_id"))
-        | Q(organization__in=member_of.filter(role__in=ADMINISTRATORS))
-        | Q(
-            organization__in=member_of.filter(role__in=PARTICIPANTS),
-            visibility=Visibility.ORGANIZATION,
-        ),
-        deleted_at__isnull=True,
-    )
+    visible = Workspace.objects.filter(standings__user_id=actor.user_id, deleted_at__isnull=True)
     if actor.key_organization_id is not None:
         visible = visible.filter(organization=actor.key_organization_id)
     if actor.key_workspace_id is not None:
         visible = visible.filter(pk=actor.key_workspace_id)
     return visible
+
+
+def listed(
+    actor: Actor, *, cursor: str = "", limit: int = paging.DEFAULT_LIMIT
+) -> Page[ListedWorkspace]:
+    """The same workspaces with the actor's role in each, newest first.
+
+    Raises InvalidInput for a cursor of another list.
+    """
+    scope = f"workspaces:{actor.user_id}:{actor.api_key_id}"
+    position = paging.opened(cursor, model=Workspace, order=NEWEST_FIRST, scope=scope)
+    rows: list[ListedWorkspace] = []
+    if actor.scope_allows(Permission.WORKSPACE_VIEW):
+        rows = listing.rows(actor, after=position or listing.BEGINNING, limit=limit + 1)
+    return paging.cut(rows, order=NEWEST_FIRST, scope=scope, limit=limit)
 
 
 def workspace(ref: WorkspaceRef) -> Workspace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 from accounts.types import Permission
@@ -58,6 +58,24 @@ ROLE_PERMISSIONS: dict[str, frozenset[Permission]] = {
     WorkspaceRole.EDITOR: _EDITOR,
     WorkspaceRole.OWNER: _EDITOR | {P.WORKSPACE_MANAGE},
 }
+
+
+class ListedWorkspace(NamedTuple):
+    """One entry of a person's list, with their role there; a tuple, since a page holds many."""
+
+    id: UUID
+    name: str
+    owner_id: UUID
+    organization_id: UUID
+    visibility: str
+    default_role: str
+    role: str
+    revision: int
+    file_count: int
+    bytes_used: int
+    created_at: datetime
+    updated_at: datetime
+    settings: dict[str, object]
 
 
 class ImportState(StrEnum):

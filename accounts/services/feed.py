@@ -246,6 +246,9 @@ class _Reader:
                 self._hear()
             except redis.ERRORS:
                 self._ended.wait(POLL_S)
+            except Exception as failed:  # a bell that is deaf for good would go unnoticed
+                log.warning("access_bell.failed", exc_info=failed)
+                self._ended.wait(POLL_S)
 
     def _hear(self) -> None:
         with redis.client("bus").pubsub(  # type: ignore[no-untyped-call]

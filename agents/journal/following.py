@@ -20,7 +20,10 @@ from ideplatform.kit.errors import DatabaseDown
 
 WAIT_S = 0.25
 PATIENCE_S = 1.5
-"""How long a cursor may be ahead of PostgreSQL before it counts as lost: six persists."""
+"""How long a cursor of an unknown owner may be ahead of PostgreSQL before it counts as lost.
+
+A cursor of the present owner only waits: an owner stores what it sent, or loses its fence.
+"""
 
 LIMIT_BYTES = 131_072
 Item = Entry | frames.Lagging | frames.Rewind
@@ -160,7 +163,7 @@ class _Follower:
             rewind = await self._rewind_to_survivors()
             if rewind is not None:
                 return rewind
-        elif head.is_over or cursor.is_ahead_for(PATIENCE_S):
+        elif head.is_over or (cursor.fence is None and cursor.is_ahead_for(PATIENCE_S)):
             return self._rewind(head.last_seq)
         self._must_retry = True
         return None

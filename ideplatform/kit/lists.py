@@ -13,7 +13,8 @@ from ideplatform.kit import paging
 from ideplatform.kit.paging import Page
 
 M = TypeVar("M", bound=Model)
-Shown = Callable[[M], dict[str, object]]
+T = TypeVar("T")
+Shown = Callable[[T], dict[str, object]]
 
 
 def asked(request: Request, queryset: QuerySet[M], *, order: Sequence[str], scope: str) -> Page[M]:
@@ -21,16 +22,17 @@ def asked(request: Request, queryset: QuerySet[M], *, order: Sequence[str], scop
 
     Raises InvalidInput.
     """
-    return paging.page(
-        queryset,
-        order=order,
-        scope=scope,
-        cursor=request.query_params.get("cursor", ""),
-        limit=paging.read_limit(request.query_params.get("limit")),
-    )
+    cursor, limit = place(request)
+    return paging.page(queryset, order=order, scope=scope, cursor=cursor, limit=limit)
 
 
-def answer(page: Page[M], shown: Shown[M]) -> Response:
+def place(request: Request) -> tuple[str, int]:
+    """The `cursor` and the `limit` that the query names; raises InvalidInput."""
+    query = request.query_params
+    return query.get("cursor", ""), paging.read_limit(query.get("limit"))
+
+
+def answer(page: Page[T], shown: Shown[T]) -> Response:
     """A page, each row as `shown` renders it."""
     items = [shown(row) for row in page.items]
     return Response({"items": items, "next_cursor": page.next_cursor})

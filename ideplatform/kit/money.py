@@ -5,7 +5,8 @@ Units: amounts NUMERIC(30,12) USD, unit prices NUMERIC(24,15) USD. Never a float
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+import functools
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from django.db import models
 
@@ -21,8 +22,7 @@ def quantise(amount: Decimal) -> Decimal:
 
 def product(quantity: int, unit_price: Decimal) -> Decimal:
     """quantity x unit price, exact (60 digits)."""
-    with localcontext(EXACT):
-        return quantity * unit_price
+    return EXACT.multiply(quantity, unit_price)
 
 
 def multiplied(amount: Decimal, factor: Decimal) -> Decimal:
@@ -33,8 +33,7 @@ def multiplied(amount: Decimal, factor: Decimal) -> Decimal:
 
 def total(amounts: list[Decimal]) -> Decimal:
     """The exact sum."""
-    with localcontext(EXACT):
-        return sum(amounts, ZERO)
+    return functools.reduce(EXACT.add, amounts, ZERO)
 
 
 def text(amount: Decimal) -> str:

@@ -22,6 +22,7 @@ from django.db.models import Model, Q, QuerySet
 from ideplatform.kit.errors import InvalidInput, Pointer
 
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 DEFAULT_LIMIT: Final = 50
 MOST: Final = 200
 MAX_CURSOR_LENGTH: Final = 4096
@@ -30,10 +31,10 @@ _PURPOSE: Final = b"paging-cursor-v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page(Generic[M]):
+class Page(Generic[T]):
     """Some rows of a list, and where the next ones begin ("" at the end)."""
 
-    items: list[M]
+    items: list[T]
     next_cursor: str
 
 
@@ -51,16 +52,29 @@ def page(
     `scope` says whose list this is, filters included. Raises InvalidInput for a cursor that is
     not of this scope and order.
     """
-    columns = tuple(order)
-    if cursor:
-        values = _values(queryset.model, columns, _opened(cursor, _label(scope, columns)))
-        queryset = queryset.filter(_after(columns, values))
-    rows = list(queryset.order_by(*columns)[: limit + 1])
+    if values := opened(cursor, model=queryset.model, order=order, scope=scope):
+        queryset = queryset.filter(_after(order, values))
+    return cut(list(queryset.order_by(*order)[: limit + 1]), order=order, scope=scope, limit=limit)
+
+
+def opened(cursor: str, *, model: type[Model], order: Sequence[str], scope: str) -> list[object]:
+    """The values of the `order` columns in the last row before a page; none without a cursor.
+
+    For lists that a statement of their own fetches; everybody else calls `page`.
+    Raises InvalidInput for a cursor that is not of this scope and order.
+    """
+    if not cursor:
+        return []
+    return _values(model, order, _verified(cursor, _label(scope, order)))
+
+
+def cut(rows: list[T], *, order: Sequence[str], scope: str, limit: int) -> Page[T]:
+    """The page of at most `limit` + 1 rows in order: the one too many says that there are more."""
     if len(rows) <= limit:
         return Page(items=rows, next_cursor="")
     last = rows[limit - 1]
-    position = [_plain(getattr(last, column.lstrip("-"))) for column in columns]
-    return Page(items=rows[:limit], next_cursor=_signed(position, _label(scope, columns)))
+    position = [_plain(getattr(last, column.lstrip("-"))) for column in order]
+    return Page(items=rows[:limit], next_cursor=_signed(position, _label(scope, order)))
 
 
 def read_limit(text: str | None, *, default: int = DEFAULT_LIMIT, most: int = MOST) -> int:
@@ -113,7 +127,7 @@ def _signed(position: list[str], label: bytes) -> str:
     return base64.urlsafe_b64encode(_mac(body, label) + body).rstrip(b"=").decode()
 
 
-def _opened(cursor: str, label: bytes) -> list[str]:
+def _verified(cursor: str, label: bytes) -> list[str]:
     if len(cursor) > MAX_CURSOR_LENGTH:
         raise _not_ours()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from io import BytesIO
 from typing import Literal
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ideplatform.kit import guards
-from ideplatform.kit.errors import InvalidInput, TooLarge
+from ideplatform.kit.errors import InvalidInput, PlatformError, TooLarge
 from ideplatform.kit.guards import ForbiddenText, MalformedJson, TooDeep
 from ideplatform.kit.parsers import GuardedJSONParser
 
@@ -233,6 +234,105 @@ def test_text_from_elsewhere_is_checked(text):
     with pytest.raises(ForbiddenText):
         guards.check_text(text)
     guards.check_text("ação 😀")
+
+
+# Where it lies
+
+
+def _refusal(body: bytes, **bounds: int) -> PlatformError:
+    with pytest.raises((ForbiddenText, MalformedJson)) as refused:
+        guards.parse_json(body, **bounds)
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b'{"name": "nul\\u0000l"}', "/name"),
+        (b'{"name": "nul\x00l"}', "/name"),
+        (b'{"messages": [{"role": "user", "content": "\\u0000"}]}', "/messages/0/content"),
+        (b'[0, ["a", "b\\u0000"]]', "/1/1"),
+        (b'{"a": {"b": {"nul\\u0000l": 1}}}', "/a/b"),
+        (b'{"nul\\u0000l": 1}', ""),
+        (b'"\\u0000"', ""),
+        (b'{"a/b": {"c~d": "\\u0000"}}', "/a~1b/c~0d"),
+        (b'{"quote\\"d \\\\": "\\\\\\u0000"}', '/quote"d \\'),
+        (b'{"only \\\\u0000": 1, "b": "\\u0000"}', "/b"),
+        (b'{"": "\\u0000"}', "/"),
+        (b'{"a": {"b": "\\u0000"}, "c": "\\u0000"}', "/c"),
+        (b'{"a": "\x00", "b": }', ""),
+        (b'{"a": 1}\x00', ""),
+    ],
+)
+def test_a_nul_is_pointed_at(body, pointer):
+    refused = _refusal(body)
+    assert (refused.code, refused.status) == ("forbidden_text", 422)
+    assert [fault.pointer for fault in refused.errors] == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b'{"name": "\\ud800"}', "/name"),
+        (b'{"name": "\xed\xa0\x80"}', "/name"),
+        (b'[{"a": "\\ud83d\\ude00", "b": "\\ude00\\ud83d"}]', "/0/b"),
+        (b'[{"a": "\\\\ud800", "b": {"\\uDFFF": 1}}]', "/0/b"),
+        (b'{"a": "\\ud83d\\ude00\\ude00"}', "/a"),
+    ],
+)
+def test_half_a_surrogate_pair_is_pointed_at(body, pointer):
+    refused = _refusal(body)
+    assert (refused.code, refused.status) == ("malformed_json", 400)
+    assert [fault.pointer for fault in refused.errors] == [pointer]
+
+
+@pytest.mark.parametrize("body", [b'{"a": "\\ud83d\\ude00", }', b'{"a": "\\\\ud800", }', b"{"])
+def test_what_is_no_json_for_another_reason_has_no_place(body):
+    assert _refusal(body).errors == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b'{"a": 1, "b": [5, 9223372036854775808]}', "/b/1"),
+        (b'{"b": -9223372036854775809}', "/b"),
+        (b'{"a": "9223372036854775808", "b": 9223372036854775808}', "/b"),
+        (b'{"a": "\\"", "b\\"c": {"d": 9223372036854775808}}', '/b"c/d'),
+        (b'{"a": "\\\\", "b": {"d": 99999999999999999999}}', "/b/d"),
+        (b'{"a": 9223372036854775807, "b": 9223372036854775808}', "/b"),
+        (b'{"a": 0.' + b"1" * 500 + b"}", "/a"),
+        (b'{"a": ' + b"9" * 5_000 + b"}", "/a"),
+        (b"9223372036854775808", ""),
+    ],
+)
+def test_a_giant_number_is_pointed_at(body, pointer):
+    assert [fault.pointer for fault in _refusal(body).errors] == [pointer]
+
+
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+STEPS = st.lists(TEXTS | st.integers(0, 3), max_size=6)
+FAULTS = st.sampled_from(["a\0", "\ud800b", 2**63])
+
+
+@given(STEPS, FAULTS, JSON)
+def test_every_place_is_found(steps, fault, neighbour):
+    """The value is built from the pointer's own steps, with something harmless beside each."""
+    value: object = fault
+    for step in reversed(steps):
+        value = {"": neighbour, step: value} if isinstance(step, str) else [0] * step + [value]
+    expected = "".join("/" + str(s).replace("~", "~0").replace("/", "~1") for s in steps)
+    body = json.dumps(value).encode()
+    assert [found.pointer for found in _refusal(body, max_depth=64).errors] == [expected]
+
+
+def test_the_search_recurses_nowhere_and_takes_about_as_long_as_parsing():
+    body = b"[" + b'[{"a":["\\n",1]}],' * 55_000 + b'"\\u0000"]'
+    assert len(body) < MIB
+    began = time.process_time()
+    assert _refusal(body).errors[0].pointer == "/55000"
+    assert time.process_time() - began < 2
+    deepest = b"[" * 1_000 + b'"\\u0000"' + b"]" * 1_000
+    assert _refusal(deepest).errors[0].pointer == "/0" * 1_000
 
 
 # The DRF parser

@@ -147,6 +147,7 @@ def test_the_named_limits_are_those_of_the_design():
         "register": (5, 60, "local"),
         "refresh": (60, 60, "local"),
         "run_start": (30, 60, "local"),
+        "top_up": (20, 60, "local"),
         "provider_test": (6, 60, "local"),
         "search": (60, 60, "open"),
         "write": (300, 60, "open"),

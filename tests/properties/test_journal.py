@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from contextlib import aclosing
 from datetime import timedelta
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agents import frames, journal
-from agents.journal import Entry, Writer, hub
+from agents.journal import Entry, Writer, following, hub
 from agents.models import RunEvent, RunLease
 from agents.services import leases, runs
 from agents.types import RunState
@@ -20,6 +21,7 @@ from ideplatform.kit import redis
 from ideplatform.kit.db import run_db
 from tests.agents.builders import a_run
 from tests.agents.conftest import committed_db
+from tests.waiting import eventually_async
 
 __all__ = ["committed_db"]
 CLIENTS = 2
@@ -41,6 +43,7 @@ class Client:
     def __init__(self, run_id):
         self.run_id = run_id
         self.seen: list[Entry] = []
+        self.rewinds = 0
 
     def dial(self):
         self.task = asyncio.create_task(self._read())
@@ -54,6 +57,7 @@ class Client:
         async with aclosing(journal.follow(self.run_id, after=after, fence=fence)) as items:
             async for item in items:
                 if isinstance(item, frames.Rewind):
+                    self.rewinds += 1
                     self.seen = [entry for entry in self.seen if entry.seq <= item.to_seq]
                 else:
                     assert isinstance(item, Entry)
@@ -151,6 +155,10 @@ async def perform(operation, owner, client):
             await asyncio.sleep(0.02)
 
 
+async def _has_all(client, owner):
+    return len(client.seen) == owner.log.seq
+
+
 def _events(run_id):
     return [entry.event() for entry in journal.store.read(run_id, start=1).entries]
 
@@ -173,6 +181,25 @@ LOST = ["append", "append", "send", "look", "flush redis", "kill"]
 @example([*LOST, *LOST, "append", "append", "append", "append", "store", "send", "look"])
 def test_any_interleaving_gives_every_client_the_journal(committed_db, operations):
     check(operations)
+
+
+async def test_a_slow_database_takes_nothing_back_from_clients(committed_db):
+    """The owner lives and has sent what PostgreSQL lacks: whoever dials again keeps it."""
+    run = await run_db(a_run)
+    owner, client = Owner(run.id), Client(run.id)
+    await owner.take()
+    await owner.writer._send()
+    client.dial()
+    await eventually_async(functools.partial(_has_all, client, owner))
+    await client.drop()
+    seen = list(client.seen)
+    client.dial()
+    await asyncio.sleep(following.PATIENCE_S + 0.5)
+    assert (client.seen, client.rewinds) == (seen, 0)
+    await owner.end()
+    await asyncio.wait_for(client.task, END_S)
+    assert [(e.seq, e.fence, e.type) for e in client.seen] == await run_db(_stored, run.id)
+    await hub.here().close()
 
 
 @pytest.mark.scale

@@ -113,7 +113,7 @@ def test_an_account_is_saved_though_nobody_answers_there(caller):
         ({"scope": "workspace"}, ["/workspace_id"]),
         ({"organization_id": "0190a8b0-0000-7000-8000-000000000000"}, ["/organization_id"]),
         ({"name": ""}, ["/name"]),
-        ({"name": "nul\x00l"}, [""]),
+        ({"name": "nul\x00l"}, ["/name"]),
     ],
 )
 def test_bad_input_is_pointed_at_and_changes_nothing(caller, change, pointers):

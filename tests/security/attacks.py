@@ -142,7 +142,7 @@ def nothing_changes() -> Iterator[None]:
 
 
 def json_operations(operations: tuple[Documented, ...]) -> list[Documented]:
-    return [one for one in operations if JSON in one.content]
+    return [one for one in operations if one.takes_json]
 
 
 def form_of(one: Documented) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from workspaces import selectors
 from workspaces.models import FileNode, FileVersionRow, ImportJob, Workspace, WorkspaceMembership
 from workspaces.services.search import Found
 from workspaces.services.workspaces import Changes
-from workspaces.types import FileVersion, Visibility, WorkspaceRole
+from workspaces.types import FileVersion, ListedWorkspace, Visibility, WorkspaceRole
 
 _DEFAULT_ROLES = [WorkspaceRole.EDITOR.value, WorkspaceRole.VIEWER.value]
 _ENCODINGS = ["utf-8", "base64"]
@@ -78,9 +78,9 @@ def changes(form: dict[str, Any]) -> Changes:
     )
 
 
-def workspace(row: Workspace, *, role: str | None) -> dict[str, object]:
+def workspace(row: Workspace | ListedWorkspace, *, role: str | None) -> dict[str, object]:
     return {
-        "id": row.pk,
+        "id": row.id,
         "name": row.name,
         "owner_id": row.owner_id,
         "organization_id": row.organization_id,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -124,12 +123,6 @@ class _Visits:
 
 
 _visits = _Visits()
-
-
-def roles(actor: Actor, rows: Iterable[Workspace]) -> dict[UUID, WorkspaceRole | None]:
-    """The actor's role in each of some workspaces that were listed for them."""
-    wanted = [row.pk for row in rows]
-    return {pk: role_of(facts) for pk, facts in _facts(actor.user_id, wanted).items()}
 
 
 def _facts(user_id: UUID, workspace_ids: list[UUID]) -> dict[UUID, Facts]:

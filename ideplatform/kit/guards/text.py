@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from functools import partial
 from itertools import accumulate
 from typing import Final, TypeVar
 
@@ -18,6 +19,7 @@ import msgspec
 import orjson
 
 from ideplatform.kit.errors import InvalidInput, MalformedRequest, Pointer, TooLarge
+from ideplatform.kit.guards import places
 
 T = TypeVar("T")
 MIB: Final = 1024 * 1024
@@ -41,6 +43,8 @@ _LONG_NUMBER: Final = re.compile(rb"[0-9]{401}")
 # msgspec ends its messages with the place: "Expected `int`, got `str` - at `$.items[2].size`".
 _PLACE: Final = re.compile(r"^(?P<detail>.*?)(?: - at `\$(?P<path>.*)`)?$", re.DOTALL)
 _NOT_JSON: Final = "the body is not valid JSON in UTF-8"
+_NO_NUL: Final = "no NUL is accepted"
+_NO_HALVES: Final = "no lone surrogates are accepted"
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\[([0-9]+|\.\.\.)\]")
 
 
@@ -53,7 +57,7 @@ class MalformedJson(MalformedRequest):
 
 
 class ForbiddenText(InvalidInput):
-    """Told before anything is parsed, so the pointer names the whole."""
+    """The pointer names the member; the object, when one of its names is at fault."""
 
     code, title = "forbidden_text", "The text holds characters or numbers that cannot be kept"
 
@@ -128,17 +132,24 @@ def _check_bytes(body: bytes, max_bytes: int, max_integer: int) -> None:
     if len(body) > max_bytes:
         raise TooLarge(f"at most {max_bytes} bytes are accepted here")
     if b"\0" in body or (b"\\u0000" in body and b"\\u0000" in _single_escapes(body)):
-        raise ForbiddenText("no NUL is accepted")
+        raise ForbiddenText(_NO_NUL, errors=[Pointer(pointer=places.of_nul(body), detail=_NO_NUL)])
     if _LONG_RUN in body.translate(_DIGITS_AS_ZERO):
-        _check_numbers(_outside_strings(body), max_integer)
+        _check_numbers(body, max_integer)
 
 
-def _check_numbers(outside: bytes, max_integer: int) -> None:
-    if _LONG_NUMBER.search(outside):
-        raise ForbiddenText("a number has too many digits")
-    for digits in _LONG_INTEGER.findall(outside):
-        if int(digits) > max_integer:
-            raise ForbiddenText("a whole number is too large; send it as text")
+def _check_numbers(body: bytes, max_integer: int) -> None:
+    fault = partial(_fault_of_numbers, max_integer=max_integer)
+    if (detail := fault(_outside_strings(body))) is not None:
+        place = places.of_number(body, lambda number: fault(number) is not None)
+        raise ForbiddenText(detail, errors=[Pointer(pointer=place, detail=detail)])
+
+
+def _fault_of_numbers(text: bytes, *, max_integer: int) -> str | None:
+    if _LONG_NUMBER.search(text):
+        return "a number has too many digits"
+    if any(int(digits) > max_integer for digits in _LONG_INTEGER.findall(text)):
+        return "a whole number is too large; send it as text"
+    return None
 
 
 def _is_cheap_tree(body: bytes) -> bool:
@@ -151,7 +162,14 @@ def _loads(body: bytes) -> object:
     except orjson.JSONDecodeError as wrong:
         if "depth limit" in wrong.msg:
             raise TooDeep from None
-        raise MalformedJson(_NOT_JSON) from None
+        raise _malformed(body) from None
+
+
+def _malformed(body: bytes) -> MalformedJson:
+    place = places.of_surrogate(body)
+    if place is None:
+        return MalformedJson(_NOT_JSON)
+    return MalformedJson(_NO_HALVES, errors=[Pointer(pointer=place, detail=_NO_HALVES)])
 
 
 def _check_tree(tree: object, max_depth: int) -> None:

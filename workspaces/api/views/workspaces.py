@@ -31,14 +31,9 @@ class Workspaces(APIView):
     def get(self, request: Request) -> Response:
         actor = actor_of(request)
         organization_access.authorise_listing(actor, Permission.WORKSPACE_VIEW)
-        page = lists.asked(
-            request,
-            selectors.workspaces_of(actor),
-            order=("-created_at", "-id"),
-            scope=f"workspaces:{actor.user_id}:{actor.api_key_id}",
-        )
-        roles = access.roles(actor, page.items)
-        return lists.answer(page, lambda row: serializers.workspace(row, role=roles[row.pk]))
+        cursor, limit = lists.place(request)
+        page = selectors.listed(actor, cursor=cursor, limit=limit)
+        return lists.answer(page, lambda row: serializers.workspace(row, role=row.role))
 
     def post(self, request: Request) -> Response:
         form = read(serializers.WorkspaceForm, request)
