@@ -160,43 +160,6 @@ def finish(
     return usage.settle(answered)
 
 
-@transaction.atomic
-def finish(
-    *,
-    request_id: UUID,
-    attempt: int,
-    tokens: TokenCount,
-    accuracy: Accuracy,
-    served_model: str,
-    service_tier: str,
-    provider_request_id: str,
-) -> Settlement:
-    """Settle a call that was answered whole, for a runner that died before it could, by its count.
-
-    A call that is settled already, by its runner or the sweep, is answered as it stands.
-    Raises HoldEnded for a call that was never dispatched here.
-    """
-    held = Hold.objects.select_for_update(no_key=True)
-    hold = held.filter(request_id=request_id, attempt=attempt).first()
-    if hold is None:
-        raise errors.HoldEnded
-    settled = usage.found(request_id=request_id, attempt=attempt)
-    if settled is not None:
-        return settled
-    left = _recovered(hold, database_now())
-    answered = dataclasses.replace(
-        left,
-        tokens=tokens,
-        accuracy=accuracy,
-        outcome=Outcome.OK,
-        status=200,
-        served_model=served_model or left.served_model,
-        service_tier=service_tier,
-        provider_request_id=provider_request_id,
-    )
-    return usage.settle(answered)
-
-
 def void_many(hold_ids: Sequence[UUID]) -> int:
     """Give back what calls reserved that were not sent, or that the vendor does not bill."""
     released = _release(hold_ids, HoldState.VOIDED)

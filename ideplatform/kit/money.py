@@ -27,8 +27,7 @@ def product(quantity: int, unit_price: Decimal) -> Decimal:
 
 def multiplied(amount: Decimal, factor: Decimal) -> Decimal:
     """amount x factor, exact (60 digits)."""
-    with localcontext(EXACT):
-        return amount * factor
+    return EXACT.multiply(amount, factor)
 
 
 def total(amounts: list[Decimal]) -> Decimal:
