@@ -64,7 +64,8 @@ def test_the_team_has_a_past_to_look_at(committed_db):
     assert {event.occurred_at.date() for event in events} == {
         (events[0].created_at - timedelta(days=back)).date() for back in range(1, DAYS + 1)
     }
-    assert {event.user.email for event in events} == {"ada@demo.example", "grace@demo.example"}
+    people = set(events.values_list("user__email", flat=True))
+    assert people == {"ada@demo.example", "grace@demo.example"}
     assert all(event.estimated_cost and event.saved_by_cache >= 0 for event in events)
     assert any(event.saved_by_cache for event in events)
 
