@@ -78,6 +78,11 @@ _RULES: Final = {
         approves=Right.APPROVE,
         handler="billing.services.reconcile.apply_approved",
     ),
+    ApprovalKind.CORRECTION: _Rule(
+        asks=Right.ADJUST,
+        approves=Right.APPROVE,
+        handler="billing.services.correction_reviews.apply_approved",
+    ),
 }
 """The handlers are named, not imported: those of Stripe stand above this module."""
 
