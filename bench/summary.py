@@ -175,6 +175,7 @@ def _fill(organization_id: UUID, count: int) -> None:
     )
     _make(organization_id, count)
     with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")
         cursor.execute("VACUUM ANALYZE usage_events")
     began = time.perf_counter()
     rollups.fold(batch=CHUNK)

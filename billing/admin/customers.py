@@ -42,7 +42,7 @@ class CustomerAdmin(Desk):
                 name="billing_dialog",
             ),
         ]
-        return own + super().get_urls()
+        return [*own, *super().get_urls()]
 
     def screen(self, request: HttpRequest, customer_id: UUID) -> HttpResponse:
         shown = console.screen(desk.actor(request), customer_id)

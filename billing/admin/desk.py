@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
+from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -13,7 +14,7 @@ from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin
 
 from accounts.models import User
-from accounts.services import authentication
+from accounts.services.authentication import SESSION_ID
 from accounts.types import Actor
 from billing.services import operators
 from billing.types import Right
@@ -53,7 +54,8 @@ class Desk(ReadOnly, ModelAdmin):  # type: ignore[misc]  # the theme's class has
             with as_pages():
                 return view(request, *args, **kwargs)
 
-        return self.admin_site.admin_view(judged)
+        guarded: View = self.admin_site.admin_view(judged)
+        return guarded
 
 
 def may(request: HttpRequest, right: Right) -> bool:
@@ -62,10 +64,17 @@ def may(request: HttpRequest, right: Right) -> bool:
 
 
 def actor(request: HttpRequest) -> Actor:
-    """The person at the desk, as any other entry would see them."""
-    meta = request.META
-    ip = peers.ip(meta.get("REMOTE_ADDR", ""), meta.get("HTTP_X_FORWARDED_FOR", ""))
-    return authentication.of_browser(request.session.session_key or "", ip=ip)
+    """The person at the desk. `BrowserSession` has verified their session for this request."""
+    user, meta = request.user, request.META
+    if not isinstance(user, User) or SESSION_ID not in request.session:
+        raise PermissionDenied
+    return Actor(
+        user_id=user.pk,
+        session_id=UUID(request.session[SESSION_ID]),
+        is_staff=user.is_staff,
+        is_superuser=user.is_superuser,
+        ip=peers.ip(meta.get("REMOTE_ADDR", ""), meta.get("HTTP_X_FORWARDED_FOR", "")),
+    )
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class PriceVersionAdmin(Desk):
             path("<uuid:version_id>/publish/", self.guarded(self.publish), name="billing_publish"),
             path("<uuid:version_id>/drop/", self.guarded(self.drop), name="billing_drop"),
         ]
-        return own + super().get_urls()
+        return [*own, *super().get_urls()]
 
     def draft(self, request: HttpRequest) -> HttpResponse:
         """A new draft: a whole list, or its first price."""

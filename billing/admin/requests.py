@@ -38,7 +38,7 @@ class ApprovalRequestAdmin(Desk):
             path("<uuid:request_id>/approve/", self.guarded(self.approve), name="billing_approve"),
             path("<uuid:request_id>/reject/", self.guarded(self.reject), name="billing_reject"),
         ]
-        return own + super().get_urls()
+        return [*own, *super().get_urls()]
 
     def shown(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
         asked = approvals.seen(desk.actor(request), request_id)

@@ -78,6 +78,11 @@ _RULES: Final = {
         approves=Right.APPROVE,
         handler="billing.services.reconcile.apply_approved",
     ),
+    ApprovalKind.CORRECTION: _Rule(
+        asks=Right.ADJUST,
+        approves=Right.APPROVE,
+        handler="billing.services.correction_reviews.apply_approved",
+    ),
 }
 """The handlers are named, not imported: those of Stripe stand above this module."""
 
@@ -220,13 +225,8 @@ def digest(request: ApprovalRequest) -> str:
 
 def may_approve(actor: Actor, request: ApprovalRequest) -> bool:
     """Whether the approving button is the actor's to see."""
-    user = operators.found(actor)
     rule = _RULES[ApprovalKind(request.kind)]
-    return (
-        user is not None
-        and operators.has(user, rule.approves)
-        and request.proposer_id != actor.user_id
-    )
+    return request.proposer_id != actor.user_id and operators.may(actor, rule.approves)
 
 
 def _decidable(actor: Actor, request_id: UUID) -> ApprovalRequest:

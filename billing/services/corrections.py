@@ -24,7 +24,7 @@ from billing.errors import (
     UsageMovedOtherwise,
 )
 from billing.models import LedgerAccount, LedgerEntry, LedgerTxn, UsageCorrection, UsageEvent
-from billing.services import ledger
+from billing.services import ledger, two_persons
 from billing.services.ledger import Leg
 from billing.services.retries import retried
 from billing.services.usage import ALERTS, alerted
@@ -43,8 +43,6 @@ from ideplatform.outbox import facts
 log = structlog.get_logger(__name__)
 
 TOPIC: Final = "usage.corrected"
-LARGE_CREDIT_USD: Final = Decimal(100)
-"""Above it a second person gives money back, as with every adjustment of a wallet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +88,9 @@ def correct(
     """Add a correction to an event, once per key, and move budgets and ledger with it.
 
     A customer never pays more automatically: charging needs an approver other than the creator,
-    giving back an approver, above 100 USD another one. With the bill unchanged only our cost moves
-    (`provider_cogs`, `provider_payable`); calls of customers' own keys move no money at all.
+    giving back an approver, beyond the two-person rule another one. Where two are needed the
+    database wants their approved request (`correction_reviews`). With the bill unchanged only our
+    cost moves (`provider_cogs`, `provider_payable`); customers' own keys move no money at all.
     Raises NotFound, CorrectionReused when the key stands for another correction,
     CorrectionNotApproved, CorrectionTooLarge when less than nothing would be left, and
     UsageMovedOtherwise when the call's money was already reversed by other means.
@@ -185,7 +184,8 @@ def _check(event: UsageEvent, before: Effective, asked: UsageCorrection) -> None
 
 
 def _is_approved(asked: UsageCorrection) -> bool:
-    if asked.delta_billed_cost > 0 or -asked.delta_billed_cost > LARGE_CREDIT_USD:
+    limit = two_persons.rule().amount_usd
+    if asked.delta_billed_cost > 0 or -asked.delta_billed_cost > limit:
         people = {asked.created_by_id, asked.approved_by_id}
         return len(people) == 2 and None not in people
     return asked.approved_by_id is not None

@@ -11,6 +11,7 @@ from typing import Any, Final
 from django.contrib.auth.models import Group
 from django.contrib.auth.models import Permission as DjangoPermission
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 
 from accounts.models import User
 from accounts.types import Actor, Permission
@@ -36,21 +37,33 @@ GROUPS: Final = {
 
 def authorise(actor: Actor, right: Right) -> User:
     """The operator, when they have the right. Raises Forbidden, also for every API key."""
-    user = found(actor)
-    allowed = user is not None and has(user, right)
-    accounting.record(Permission.BILLING_OPERATE, "allow" if allowed else "deny")
-    if user is None or not allowed:
+    user = _with(actor, right)
+    accounting.record(Permission.BILLING_OPERATE, "deny" if user is None else "allow")
+    if user is None:
         raise Forbidden
     return user
 
 
-def found(actor: Actor) -> User | None:
-    """The person, None for a program: keys are no operators."""
-    return User.objects.filter(pk=actor.user_id).first() if actor.is_session else None
+def may(actor: Actor, right: Right) -> bool:
+    """The same as an answer, for what is only shown; nothing is reported."""
+    return _with(actor, right) is not None
+
+
+def _with(actor: Actor, right: Right) -> User | None:
+    """The person, in one query, when they have the right; None for every program."""
+    if not actor.is_session:
+        return None
+    granted = DjangoPermission.objects.filter(content_type__app_label=APP, codename=right.value)
+    holds = (
+        Q(is_superuser=True)
+        | Exists(granted.filter(user=OuterRef("pk")))
+        | Exists(granted.filter(group__user=OuterRef("pk")))
+    )
+    return User.objects.filter(holds, pk=actor.user_id, is_active=True, is_staff=True).first()
 
 
 def has(user: User, right: Right) -> bool:
-    """Whether a person has the right at this moment."""
+    """Whether a person has the right, as their own request remembers it."""
     return user.is_active and user.is_staff and user.has_perm(f"{APP}.{right}")
 
 

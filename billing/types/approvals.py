@@ -15,6 +15,7 @@ class ApprovalKind(StrEnum):
     LIMIT = "limit"
     PRICES = "prices"
     RECONCILIATION = "reconciliation"
+    CORRECTION = "correction"
 
 
 class ApprovalState(StrEnum):

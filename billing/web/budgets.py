@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import ApiKey
 from accounts.types import Permission
@@ -14,6 +17,7 @@ from billing import selectors
 from billing.api import money_serializers
 from billing.models import Budget
 from billing.selectors import names
+from billing.selectors.names import Named
 from billing.selectors.summaries import Totals, summary
 from billing.selectors.viewers import Place
 from billing.services import budgets
@@ -26,13 +30,17 @@ from ideplatform.kit import clock
 from ideplatform.kit.errors import Conflict, InvalidInput
 
 _PATH = "/billing/budgets"
-_EACH = (
-    BudgetScope.WORKSPACE,
-    BudgetScope.USER,
-    BudgetScope.API_KEY,
-    BudgetScope.PROVIDER,
-    BudgetScope.RUN,
-)
+_EACH: Final[Mapping[BudgetScope, Promise]] = {
+    BudgetScope.USER: _("every person"),
+    BudgetScope.WORKSPACE: _("every workspace"),
+    BudgetScope.API_KEY: _("every API key"),
+    BudgetScope.PROVIDER: _("every provider"),
+    BudgetScope.RUN: _("every run"),
+}
+_BY_NAME: Final[Mapping[BudgetScope, Promise]] = {
+    BudgetScope.MODEL_GLOB: _("models"),
+    BudgetScope.AGENT: _("an agent"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +82,7 @@ class Budgets(BillingPage):
             "limits": [] if place is None or not place.sees_money else self._limits(place),
             "done": self.request.GET.get("done", ""),
             "is_manager": place is not None and place.manages_money,
-            "choices": self._choices(place),
-            "each": _EACH,
+            "subjects": self._subjects(place),
             "periods": [one.value for one in PeriodKind],
             "sent": {},
             "faults": {},
@@ -96,10 +103,20 @@ class Budgets(BillingPage):
         rows = list(selectors.budgets(self.actor, place.id).order_by("created_at", "pk"))
         return [limit(one) for one in selectors.filled(rows)]
 
-    def _choices(self, place: Place | None) -> names.Choices | None:
+    def _subjects(self, place: Place | None) -> list[tuple[Promise, list[tuple[str, object]]]]:
+        """What a new budget can limit, in groups: the form's value, and what people read."""
         if place is None or not place.manages_money:
-            return None
-        return names.choices(self.viewer.reach, place.id)
+            return []
+        found = names.choices(self.viewer.reach, place.id)
+        every = [(f"{scope}:{budgets.EACH}", label) for scope, label in _EACH.items()]
+        return [
+            (_("each by itself"), every),
+            (_("by name"), [(str(scope), label) for scope, label in _BY_NAME.items()]),
+            (_("Workspaces"), _named(BudgetScope.WORKSPACE, found.workspaces)),
+            (_("People"), _named(BudgetScope.USER, found.people)),
+            (_("API keys"), _named(BudgetScope.API_KEY, found.keys)),
+            (_("Providers"), _named(BudgetScope.PROVIDER, found.providers)),
+        ]
 
 
 class OneBudget(BillingPage):
@@ -145,6 +162,10 @@ class BudgetEnd(BillingPage):
         budgets.delete(actor=self.actor, budget_id=budget_id)
         self.place = self.viewer.place(budget.customer_id)
         return self.to(_PATH, done="deleted")
+
+
+def _named(scope: BudgetScope, found: Sequence[Named]) -> list[tuple[str, object]]:
+    return [(f"{scope}:{one.id}", one.name) for one in found]
 
 
 def _stored(budget: Budget) -> dict[str, object]:

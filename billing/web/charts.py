@@ -20,7 +20,7 @@ PATTERNS: Final = 6
 _PLOT_WIDTH: Final = WIDTH - LEFT - RIGHT
 _PLOT_HEIGHT: Final = HEIGHT - TOP - BOTTOM
 _STEPS: Final = 4
-_NICE: Final = (Decimal(1), Decimal(2), Decimal("2.5"), Decimal(5), Decimal(10))
+_NICE: Final = tuple(map(Decimal, ("1", "1.25", "1.5", "2", "2.5", "3", "4", "5", "6", "8", "10")))
 _MOST_LABELS: Final = 8
 _WIDEST_BAR: Final = 48
 
@@ -96,7 +96,7 @@ def stacked(
 
 
 def ceiling(most: Decimal) -> Decimal:
-    """The top of an axis in four steps of 1, 2, 2.5 or 5 times a power of ten; 0 of nothing."""
+    """The top of an axis in four steps of a round number; 0 of nothing."""
     if most <= 0:
         return Decimal(0)
     least = most / _STEPS

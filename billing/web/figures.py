@@ -27,7 +27,6 @@ _DAY: Final = timedelta(days=1)
 _SECOND: Final = timedelta(seconds=1)
 _SMALL: Final = ((Decimal(1), _CENTS), (Decimal("0.01"), 4))
 _SMALLEST_PLACES: Final = 6
-_FEWEST_PLACES: Final = 4
 
 
 def usd(amount: Decimal, precision: Precision, *, rounds_down: bool = False) -> str:
@@ -80,7 +79,7 @@ def _places(amount: Decimal, precision: Precision) -> int:
     if not amount:
         return _CENTS
     most = next((p for least, p in _SMALL if abs(amount) >= least), _SMALLEST_PLACES)
-    return most if most == _CENTS else max(_FEWEST_PLACES, min(most, _needed(amount)))
+    return max(_CENTS, min(most, _needed(amount)))
 
 
 def _needed(amount: Decimal) -> int:

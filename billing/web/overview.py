@@ -11,7 +11,8 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from accounts.types import Permission
-from billing.selectors import Filled, Funds
+from billing.models import Notice
+from billing.selectors import Filled, Funds, notices
 from billing.selectors.funds import Fill
 from billing.selectors.summaries import Summary, summary
 from billing.services import balances
@@ -45,6 +46,7 @@ class Overview(BillingPage):
         context = {
             "found": found,
             "funds": funds,
+            "notices": self._notices(),
             "limits": [limit(one) for one in budgets if one.budget.is_enabled],
             "change": _change(found),
             "days_left": _days_left(found, funds),
@@ -62,6 +64,12 @@ class Overview(BillingPage):
         if self.place is None or not self.sees_money:
             return None, []
         return balances.seen_with_summary(self.actor, self.place.id)
+
+    def _notices(self) -> list[Notice]:
+        """What of this organization's budgets the reader was told and has not put away."""
+        if self.place is None:
+            return []
+        return [one for one in notices.unread(self.actor) if one.customer_id == self.place.id]
 
     def _chart(self, found: Summary) -> Chart:
         precision = self.viewer.preferences.precision

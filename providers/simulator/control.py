@@ -121,7 +121,9 @@ def report(build: Callable[[web.Request], object], *, vendor: str) -> Handler:
                 return web.Response(body=b'{"data": [', content_type="application/json")
             return _json(build(request))
         except VendorFailure as failure:
-            return envelope_response(envelope(failure, "req_sim_report"))
+            wait_s = failure.retry_after_s
+            headers = {} if wait_s is None else {"Retry-After": f"{wait_s:g}"}
+            return envelope_response(envelope(failure, "req_sim_report"), headers)
 
     return handle
 

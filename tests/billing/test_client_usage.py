@@ -183,11 +183,8 @@ def test_a_call_is_priced_by_us_billed_nothing_and_moves_no_money(house):
     told = answer.json()
     by_hand = 600 * usd("0.000001") + 400 * usd("0.0000001") + 200 * usd("0.000002")
     assert usd(told["estimated_cost"]) == by_hand
-    assert (usd(told["billed_cost"]), told["source"], told["billing_mode"]) == (
-        0,
-        "client",
-        "byok",
-    )
+    assert (told["source"], told["billing_mode"]) == ("client", "byok")
+    assert usd(told["billed_cost"]) == 0
     assert told["quantities"] == {
         "input": 600,
         "cache_read": 400,

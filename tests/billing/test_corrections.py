@@ -21,12 +21,22 @@ from billing.models import (
     UsageEffective,
     UsageEvent,
 )
-from billing.services import corrections, holds, ledger, usage, verification
+from billing.services import (
+    approvals,
+    correction_reviews,
+    corrections,
+    holds,
+    ledger,
+    usage,
+    verification,
+)
+from billing.services.adjustments import Grounds
 from billing.services.corrections import Change
 from billing.types import BillingMode, CorrectionReason, TxnKind, UnitClass
 from ideplatform.kit import ids, money
 from ideplatform.kit.errors import NotFound
 from tests.billing.calls import SIMULATOR, publish, tokens, usd
+from tests.billing.console.people import an_operator
 from tests.billing.funds import a_budget, a_customer, a_reservation, money_of, period_of, the_call
 
 COST = usd("0.0014")
@@ -167,11 +177,30 @@ def test_nobody_is_charged_more_without_two_persons(team, people):
         )
 
 
+def by_two(event: UsageEvent, change: Change) -> UsageCorrection:
+    """Asked for by one operator, approved by another."""
+    asked = correction_reviews.request(
+        actor=an_operator("billing_support"),
+        event_id=event.pk,
+        change=change,
+        reason=CorrectionReason.PRICE_ERROR,
+        grounds=Grounds(reason="The price was wrong", ticket="T-1"),
+    )
+    done = approvals.approve(
+        actor=an_operator("billing_manager"),
+        request_id=asked.pk,
+        payload_hash=approvals.digest(asked),
+    )
+    connection.check_constraints()  # what a commit would ask
+    return UsageCorrection.objects.get(pk=done.result)
+
+
 def test_two_persons_may_charge_what_was_missing(team):
     budget = a_budget(team, None, soft=usd("0.003"), alert_steps=[50])
     event = settled(team)
     assert BudgetAlert.objects.count() == 0
-    correct(event, change=Change(billed_cost=usd("0.0002")))
+    row = by_two(event, Change(billed_cost=usd("0.0002"), quantities={UnitClass.OUTPUT: 5}))
+    assert (row.note, row.delta_tokens_output) == ("The price was wrong", 5)
     assert money_of(team) == (usd("9.9994"), 0, 0)
     assert period_of(budget) == (usd("0.0016"), 0)
     assert BudgetAlert.objects.get().spent == usd("0.0016")
@@ -193,8 +222,30 @@ def test_giving_back_needs_an_approver_and_a_lot_of_it_another_person(team):
         with pytest.raises(CorrectionNotApproved):
             correct(large, change=back, created_by_id=creator, approved_by_id=BEA)
     assert UsageCorrection.objects.count() == 0
-    correct(large, change=back)
-    assert UsageCorrection.objects.count() == 1
+    row = by_two(large, back)
+    assert {row.created_by_id, row.approved_by_id} & {None, ANA, BEA} == set()
+    assert corrections.effective(large).billed_cost == large.billed_cost - usd("100.01")
+
+
+@pytest.mark.parametrize("amount", ["0.000000000001", "-100.000000000001"])
+def test_names_of_two_persons_are_no_approval(team, amount):
+    """Whoever may call services or write rows can name anybody; the commit asks for the request."""
+    rich = a_customer(paid="1000")
+    call = a_reservation(rich, "500")
+    holds.reserve(call)
+    dear = usage.settle(the_call(call, tokens=tokens(input=200_000_000)))
+    event = UsageEvent.objects.get(pk=dear.event_id)
+    correct(event, change=Change(billed_cost=usd(amount)))
+    with pytest.raises(DatabaseError, match="second person"):
+        connection.check_constraints()
+
+
+def test_an_approval_of_another_correction_is_none(team):
+    event = settled(team)
+    by_two(event, Change(billed_cost=usd("0.0002")))
+    correct(event, change=Change(billed_cost=usd("0.0003")))
+    with pytest.raises(DatabaseError, match="second person"):
+        connection.check_constraints()
 
 
 def test_a_repeated_correction_changes_nothing(team):

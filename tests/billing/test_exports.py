@@ -163,10 +163,17 @@ def test_a_key_sees_its_own_exports_alone_and_needs_the_scope(house):
 def test_an_export_of_a_key_that_ended_fails(house):
     own = house.ask(a_key(house, ["billing:read"])).json()
     ApiKey.objects.update(revoked_at=Now())
-    exports.run(export_id=own["id"])
+    tasks.run_export({"export_id": own["id"]})
     told = house.web.get(f"{HERE}/{own['id']}").json()
     assert (told["state"], told["problem"]["code"]) == ("failed", "forbidden")
     assert house.web.get(f"{HERE}/{own['id']}/content").json()["code"] == "export_not_ready"
+
+
+def test_an_export_of_a_key_that_lost_its_scope_fails(house):
+    own = house.ask(a_key(house, ["billing:read"])).json()
+    ApiKey.objects.update(scopes=["files:read"])
+    tasks.run_export({"export_id": own["id"]})
+    assert (Export.objects.get().problem or {})["code"] == "scope_missing"
 
 
 def test_the_rights_are_those_of_the_worker_s_moment(house):
@@ -175,7 +182,7 @@ def test_the_rights_are_those_of_the_worker_s_moment(house):
     house.team.memberships.filter(user=house.owner).delete()
     exports.run(export_id=told["id"])
     row = Export.objects.get(pk=told["id"])
-    assert (row.state, row.problem["code"]) == (ExportState.FAILED, "not_found")
+    assert (row.state, (row.problem or {})["code"]) == (ExportState.FAILED, "not_found")
     assert ExportChunk.objects.count() == 0
 
 
@@ -220,7 +227,7 @@ def test_after_three_attempts_it_has_failed(house):
         state="running", fence=exports.MAX_ATTEMPTS, lease_until=Now() - timedelta(seconds=1)
     )
     exports.run(export_id=told["id"])
-    assert Export.objects.get().problem["code"] == "export_failed"
+    assert (Export.objects.get().problem or {})["code"] == "export_failed"
 
 
 def test_what_nobody_picked_up_is_queued_again(house):
@@ -237,6 +244,8 @@ def test_what_expired_is_gone(house):
     exports.run(export_id=told["id"])
     assert exports.forget() == 0
     row = Export.objects.get()
+    assert row.expires_at is not None
+    assert row.finished_at is not None
     assert row.expires_at - row.finished_at == exports.KEPT
     Export.objects.update(expires_at=Now() - timedelta(seconds=1))
     assert exports.forget() == 1

@@ -93,7 +93,8 @@ def test_a_rule_counts_for_its_models_and_its_time(team, columns, is_marked_up):
 def test_a_discount_can_be_whole(team):
     a_rule(PERCENT, "-100")
     settled = usage.settle(a_call(team))
-    assert (settled.billed_usd, settled.cost_usd) == (0, usd("0.0014"))
+    assert settled.billed_usd == 0
+    assert settled.cost_usd == usd("0.0014")
     assert verification.breaches() == []
 
 
@@ -114,7 +115,8 @@ def test_a_model_that_costs_nothing_still_bears_the_fee(team):
     publish_free()
     free = {"requested_model": "sim-free", "served_model": "sim-free"}
     settled = usage.settle(a_call(team, occurred_at=clock.now(), **free))
-    assert (settled.cost_usd, settled.billed_usd) == (0, usd("0.5"))
+    assert settled.cost_usd == 0
+    assert settled.billed_usd == usd("0.5")
     assert money_of(team) == (usd("9.5"), 0, 0)
     assert verification.breaches() == []
 

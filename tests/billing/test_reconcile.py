@@ -1,177 +1,60 @@
-"""Comparisons of vendors' reports with our books, and what people decide about them."""
+"""Comparisons of vendors' reports with our books."""
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
-from typing import Any
+from datetime import date, timedelta
 
 import pytest
-from django.contrib.auth.models import Group
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 
-from accounts.models import User
-from accounts.services import sessions
-from accounts.types import Actor
-from billing.errors import LineDecided, LineUnsettled, NothingToAdjust, ReportMalformed
+from billing.errors import LineDecided, ReportMalformed
 from billing.models import (
-    ApprovalRequest,
-    LedgerEntry,
-    LedgerTxn,
     ProviderReportPage,
     ReconLine,
     ReconRun,
-    UsageCorrection,
 )
-from billing.services import approvals, cards, ledger, reconcile, usage, verification
+from billing.services import reconcile
 from billing.services.reconcile import Asking
 from billing.services.reconcile.compared import AccountReport
 from billing.types import (
     BillingMode,
-    LineAction,
     ReconSource,
     ReportKind,
-    TokenCount,
-    TxnKind,
-    UnitClass,
 )
 from billing.vendor_reports import Report, read
 from ideplatform.kit import ids
 from ideplatform.kit.db import database_now
-from ideplatform.kit.errors import Forbidden, IdempotencyKeyReused, InvalidInput, NotFound
-from tests.billing.calls import PROVIDER, a_call, a_list, publish
-from tests.billing.funds import a_customer, money_of
-from tests.billing.reports import seconds
+from ideplatform.kit.errors import (
+    Forbidden,
+    IdempotencyKeyReused,
+    InvalidInput,
+    NotFound,
+)
+from tests.billing.calls import PROVIDER
+from tests.billing.funds import a_customer
+from tests.billing.reconciling import (
+    DAY,
+    NEXT,
+    acting,
+    an_account,
+    an_operator,
+    compared,
+    decide,
+    execute,
+    lines,
+    the_card,
+    the_line,
+    told,
+    used,
+)
 from tests.factories import a_user, an_organization
-from tests.providers.builders import the_platform
 
 pytestmark = pytest.mark.django_db
-DAY = date(2026, 10, 5)
-NEXT = DAY + timedelta(days=1)
-USD = Decimal
 
 
 @pytest.fixture
 def account():
-    """The platform's account at OpenAI; `big` costs 0.001 USD per token, each way."""
-    publish(a_list(big="0.001"))
-    the_card()
-    return PROVIDER
-
-
-def the_card(**values: Any) -> None:
-    given: dict[str, Any] = {
-        "provider_id": PROVIDER,
-        "organization_id": the_platform().pk,
-        "owner_id": None,
-        "provider_type": "openai",
-        "name": "OpenAI",
-        "billing_mode": BillingMode.PLATFORM,
-    }
-    cards.write(**given | values)
-
-
-def an_operator(group: str = "billing_manager") -> Actor:
-    user = a_user(is_staff=True)
-    user.groups.add(Group.objects.get(name=group))
-    return acting(user)
-
-
-def acting(user: User) -> Actor:
-    return Actor(user_id=user.pk, session_id=sessions.begin(user=user).pk)
-
-
-def used(organization=None, day: date = DAY, **values: Any):
-    """A settled call of 1,000 tokens in, 200 out: 1.2 USD."""
-    given: dict[str, Any] = {
-        "provider_type": "openai",
-        "requested_model": "big",
-        "served_model": "big",
-        "occurred_at": datetime.combine(day, time(12), tzinfo=UTC),
-    }
-    return usage.settle(a_call(organization or a_customer(paid="10000"), **given | values))
-
-
-def told(
-    day: date = DAY,
-    read_: int = 1_000,
-    wrote: int = 200,
-    *,
-    cost: str | None = None,
-    model: str = "big",
-    key: str | None = None,
-) -> list[tuple[ReportKind, bytes]]:
-    """OpenAI's report of a day; tokens cost their list price unless a cost of input is given."""
-    bucket = {"start_time": seconds(day), "end_time": seconds(day + timedelta(days=1))}
-    counted = {"input_tokens": read_, "output_tokens": wrote, "model": model, "api_key_id": key}
-    amounts = {
-        "input": cost or f"{read_ * USD('0.001'):f}",
-        "output": f"{wrote * USD('0.001'):f}",
-    }
-    charges = [
-        {"amount": {"value": f"@{amount}@", "currency": "usd"}, "line_item": f"{model}, {name}"}
-        for name, amount in amounts.items()
-    ]
-    costs = json.dumps({"data": [bucket | {"results": charges}]})
-    return [
-        (ReportKind.OPENAI_USAGE, json.dumps({"data": [bucket | {"results": [counted]}]}).encode()),
-        (ReportKind.OPENAI_COSTS, costs.replace('"@', "").replace('@"', "").encode()),
-    ]
-
-
-def compared(pages, day: date = DAY, days: int = 1, actor: Actor | None = None, **values: Any):
-    asking = Asking(
-        provider_id=PROVIDER,
-        starts_on=day,
-        ends_on=day + timedelta(days=days),
-        source=ReconSource.UPLOAD,
-        pages=tuple(pages),
-        **values,
-    )
-    (asked,) = reconcile.request(asking=asking, actor=actor)
-    return asked
-
-
-def lines(run: ReconRun) -> dict[str, tuple[str, str]]:
-    """Class and status by model and class of tokens."""
-    rows = run.lines.order_by("pk")
-    return {f"{one.model} {one.unit_class}".strip(): (one.line_class, one.status) for one in rows}
-
-
-def the_line(run: ReconRun, unit: str = "input") -> ReconLine:
-    return run.lines.get(unit_class=unit)
-
-
-def legs(txn: LedgerTxn | None) -> dict[str, Decimal]:
-    return {e.account.kind: e.amount for e in LedgerEntry.objects.filter(txn=txn)}
-
-
-def decide(line: ReconLine, action: str, actor: Actor, note: str = "seen"):
-    return reconcile.decide(
-        actor=actor, run_id=line.run_id, line_id=line.pk, action=LineAction(action), note=note
-    )
-
-
-@transaction.atomic
-def execute(statement: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-
-
-@transaction.atomic
-def book_by_hand(actor: Actor, amount: Decimal) -> None:
-    """As a shell would, up to the commit."""
-    ledger.post(
-        kind=TxnKind.TRUE_UP,
-        key="by hand",
-        legs=[
-            ledger.Leg(kind="provider_cogs", amount_usd=-amount),
-            ledger.Leg(kind="provider_payable:openai", amount_usd=amount),
-        ],
-        actor_id=actor.user_id,
-    )
-    execute("SET CONSTRAINTS ALL IMMEDIATE")
+    return an_account()
 
 
 def test_a_report_that_agrees_opens_nothing(account):
@@ -272,131 +155,6 @@ def test_a_dry_run_shows_its_lines_and_nobody_decides_them(account):
     assert compared(told(read_=800)).is_new
 
 
-def test_missed_usage_is_our_cost_and_no_customers(account):
-    customer = a_customer(paid="10")
-    used(customer)
-    before = money_of(customer)
-    run = compared(told(read_=1_500)).run
-    line = decide(the_line(run), "accept", an_operator()).line
-    assert (line.status, line.note) == ("accepted", "seen")
-    assert legs(line.txn) == {"provider_cogs": USD("-0.5"), "provider_payable:openai": USD("0.5")}
-    assert money_of(customer) == before
-    assert lines(compared(told(read_=1_500, wrote=200)).run)["big input"][1] == "accepted"
-    more = compared(told(read_=1_600)).run
-    assert lines(more)["big input"] == ("missing_usage", "open")
-    assert (the_line(more).explained_quantity, the_line(more).explained_cost) == (500, USD("0.5"))
-    assert [str(one) for one in verification.breaches()] == []
-
-
-def test_an_overcharge_is_credited_by_whoever_approves_it(account):
-    customer = a_customer(paid="10")
-    event = used(customer)
-    run = compared(told(read_=600)).run
-    assert lines(run)["big input"] == ("phantom_usage", "open")
-    operator = an_operator()
-    assert decide(the_line(run), "adjust", operator).line.status == "adjusted"
-    assert money_of(customer) == (USD("9.2"), 0, 0)
-    correction = UsageCorrection.objects.get(event_id=event.event_id)
-    assert (correction.delta_billed_cost, correction.delta_quantities) == (
-        USD("-0.4"),
-        {"input": -400},
-    )
-    assert (correction.approved_by_id, correction.reason) == (operator.user_id, "late_report")
-    assert ledger.total_of("provider_cogs") == USD("-0.8")
-    assert compared(told(read_=600)).run.totals["open"] == 0
-    assert [str(one) for one in verification.breaches()] == []
-
-
-def test_estimates_are_the_first_to_be_wrong(account):
-    customer = a_customer(paid="10")
-    used(customer)
-    guess = used(customer, accuracy="estimated", outcome="crash_recovered")
-    run = compared(told(read_=2_300, wrote=400)).run
-    line = the_line(run)
-    assert (line.line_class, line.estimated_quantity) == ("missing_usage", 1_000)
-    decide(line, "adjust", an_operator())
-    correction = UsageCorrection.objects.get()
-    assert (correction.event_id, correction.reason) == (guess.event_id, "estimate_trued_up")
-    assert (correction.delta_estimated_cost, correction.delta_billed_cost) == (USD("0.3"), 0)
-    assert money_of(customer)[0] == USD("7.6")
-    assert ledger.total_of("provider_payable:openai") == USD("2.7")
-
-
-def test_what_no_event_explains_cannot_be_adjusted(account):
-    used()
-    with pytest.raises(NothingToAdjust):
-        decide(the_line(compared(told(read_=1_500)).run), "adjust", an_operator())
-    assert UsageCorrection.objects.count() == 0
-
-
-def test_a_line_that_may_still_change_is_not_settled(account):
-    yesterday = database_now().date() - timedelta(days=1)
-    used(day=yesterday)
-    line = the_line(compared(told(yesterday, 900), yesterday).run)
-    for action in ("accept", "adjust"):
-        with pytest.raises(LineUnsettled):
-            decide(line, action, an_operator())
-    assert decide(line, "ignore", an_operator()).line.status == "ignored"
-
-
-def test_a_line_is_decided_once(account):
-    used()
-    line = the_line(compared(told(read_=900)).run)
-    decide(line, "ignore", an_operator())
-    for action in ("accept", "ignore", "adjust", "dispute"):
-        with pytest.raises(LineDecided):
-            decide(line, action, an_operator())
-    with pytest.raises(DatabaseError), transaction.atomic():
-        ReconLine.objects.filter(pk=line.pk).update(status="open")
-    with pytest.raises(DatabaseError), transaction.atomic():
-        ReconLine.objects.filter(pk=line.pk).update(theirs_quantity=1_000)
-
-
-def test_a_dispute_goes_on_through_later_reports_until_it_is_decided(account):
-    used()
-    line = the_line(compared(told(read_=900)).run)
-    operator = an_operator()
-    assert decide(line, "dispute", operator, "asked support").line.status == "disputed"
-    follower = the_line(compared(told(read_=950)).run)
-    assert (follower.status, follower.note) == ("disputed", "asked support")
-    assert follower.decided_by_id == operator.user_id
-    assert decide(follower, "accept", operator).line.status == "accepted"
-
-
-def test_more_than_fifty_dollars_wait_for_a_second_person(account):
-    customer = a_customer(paid="1000")
-    used(customer, tokens=TokenCount({UnitClass.INPUT: 100_000}))
-    line = the_line(compared(told(read_=40_000, wrote=0)).run)
-    first, second = an_operator(), an_operator()
-    waiting = decide(line, "adjust", first)
-    assert (waiting.line.status, UsageCorrection.objects.count()) == ("open", 0)
-    request = ApprovalRequest.objects.get(pk=waiting.approval_id)
-    assert request.payload["amount_usd"] == "60.000000000000"
-    digest = approvals.digest(request)
-    with pytest.raises(Forbidden):
-        approvals.approve(actor=first, request_id=request.pk, payload_hash=digest)
-    approvals.approve(actor=second, request_id=request.pk, payload_hash=digest)
-    line.refresh_from_db()
-    assert (line.status, line.approval_id) == ("adjusted", request.pk)
-    assert money_of(customer)[0] == USD("960")
-    correction = UsageCorrection.objects.get()
-    assert (correction.created_by_id, correction.approved_by_id) == (
-        first.user_id,
-        second.user_id,
-    )
-
-
-def test_a_large_cost_waits_too_and_a_later_report_ends_the_request(account):
-    used()
-    line = the_line(compared(told(read_=61_000)).run)
-    request_id = decide(line, "accept", an_operator()).approval_id
-    assert LedgerTxn.objects.filter(kind="true_up").count() == 0
-    compared(told(read_=62_000))
-    assert ApprovalRequest.objects.get(pk=request_id).state == "rejected"
-    with pytest.raises(DatabaseError, match="second person"):
-        book_by_hand(an_operator(), USD(51))
-
-
 def test_other_keys_of_the_account_are_foreign_and_stay_ignored(account):
     the_card(external_account_ref="key_ours")
     used()
@@ -406,17 +164,6 @@ def test_other_keys_of_the_account_are_foreign_and_stay_ignored(account):
     assert (line.line_class, line.status, line.theirs_quantity) == ("foreign_traffic", "open", 7)
     decide(line, "ignore", an_operator())
     assert compared([*mine, others[0]]).run.totals["open"] == 0
-
-
-def test_with_the_customers_own_key_nothing_is_posted(account):
-    owner = a_user()
-    team = an_organization(owner)
-    the_card(organization_id=team.pk, billing_mode=BillingMode.BYOK)
-    used(team, billing_mode=BillingMode.BYOK)
-    asked = compared(told(read_=1_500), actor=acting(owner))
-    before = LedgerTxn.objects.count()
-    line = decide(the_line(asked.run), "accept", an_operator()).line
-    assert (line.status, line.txn, LedgerTxn.objects.count()) == ("accepted", None, before)
 
 
 def test_owners_compare_their_own_accounts_only(account):

@@ -22,7 +22,8 @@ PLURAL = re.compile(r"""\bngettext\(u?('[^']*'|"[^"]*"), ?u?('[^']*'|"[^"]*")"""
 def _of_templates() -> set[str]:
     found: set[str] = set()
     templates = source.ROOT / "templates"
-    pages = [*(templates / "billing").rglob("*.html"), *(templates / "account").rglob("*.html")]
+    places = [templates / name for name in ("account", "billing", "emails")]
+    pages = [page for place in places for page in place.rglob("*.*")]
     for path in [*pages, templates / "base.html"]:
         code = templatize(path.read_text(encoding="utf-8"))
         found |= {ast.literal_eval(text) for text in TEXT.findall(code)}
@@ -31,7 +32,7 @@ def _of_templates() -> set[str]:
 
 def _of_code() -> set[str]:
     return {
-        call.args[0].value
+        str(call.args[0].value)
         for path in source.files("accounts", "billing")
         if "web" in path.parts
         for call in ast.walk(source.tree(path))

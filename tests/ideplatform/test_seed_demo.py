@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.core.management import call_command
 
 from accounts.models import Organization, OrganizationMembership, User
-from billing.models import LedgerAccount, PriceVersion
+from billing.models import LedgerAccount, PriceVersion, UsageEvent
 from billing.services import verification
+from ideplatform.management.demo_usage import DAYS
 from providers.models import ModelAlias, Provider
 from workspaces.models import FileNode, Workspace, WorkspaceMembership
 
@@ -48,8 +51,23 @@ def test_the_team_has_credit_to_try_the_platform_with(committed_db):
     seed()
     team = Organization.objects.get(slug="demo-team")
     purse = LedgerAccount.objects.get(customer=team.pk, kind="wallet_promo")
-    assert (purse.posted, purse.seq) == (105, 2)
+    events = UsageEvent.objects.filter(customer=team.pk)
+    spent = sum((event.billed_cost for event in events), Decimal(0))
+    assert purse.posted == 105 - spent
+    assert purse.posted > 50
     assert verification.breaches() == []
+
+
+def test_the_team_has_a_past_to_look_at(committed_db):
+    seed()
+    events = UsageEvent.objects.all()
+    assert {event.occurred_at.date() for event in events} == {
+        (events[0].created_at - timedelta(days=back)).date() for back in range(1, DAYS + 1)
+    }
+    people = set(events.values_list("user__email", flat=True))
+    assert people == {"ada@demo.example", "grace@demo.example"}
+    assert all(event.estimated_cost and event.saved_by_cache >= 0 for event in events)
+    assert any(event.saved_by_cache for event in events)
 
 
 def test_seeding_again_changes_nothing(committed_db):

@@ -39,6 +39,7 @@ from tests.waiting import eventually
 
 PASSWORD = "planted-password-7f3a91c2"
 VENDOR_KEY = "sk-planted-vendor-key-5d20be84"
+REPORT_KEY = "sk-admin-planted-5e1f7c2a9b"
 BROKEN = (
     ("login", "refresh_sessions"),
     ("create_api_key", "api_keys"),
@@ -149,7 +150,7 @@ def test_planted_secrets_are_nowhere(
 
 def _plant(client: Client) -> Planted:
     planted = Planted(client)
-    planted.shown |= {PASSWORD: set(), VENDOR_KEY: set()}
+    planted.shown |= {PASSWORD: set(), VENDOR_KEY: set(), REPORT_KEY: set()}
     person = {"email": "planted@example.com", "password": PASSWORD}
     pair = client.call("POST", "/auth/register", person | {"full_name": "Planted"})
     planted.shown_now(pair["access"], pair["refresh"])
@@ -179,6 +180,7 @@ def _an_account(key: str = VENDOR_KEY) -> dict[str, object]:
         "type": "openai_compatible",
         "config": {"base_url": base_url("openai_compatible")},
         "api_key": key,
+        "report_api_key": REPORT_KEY,
         "models": ["sim-echo"],
     }
 

@@ -14,9 +14,12 @@ from accounts.models import User
 from accounts.services import members, organizations, registration
 from accounts.services.members import Person
 from accounts.types import Actor, OrganizationRole
-from billing.services import customers, ledger
+from billing.services import customers, ledger, usage
 from billing.types import LotKind
-from ideplatform.management import preparation
+from ideplatform.kit.db import database_now
+from ideplatform.kit.errors import PlatformError
+from ideplatform.management import demo_usage, preparation
+from providers import selectors
 from workspaces.services import files, workspaces
 from workspaces.services import members as workspace_members
 from workspaces.services.workspaces import Changes
@@ -89,7 +92,24 @@ def _team() -> list[dict[str, str]]:
             base_version=None,
             origin=Origin.IMPORT,
         )
+    account = selectors.platform_account(preparation.SIMULATED_SLUG)
+    if account is not None:
+        _use(
+            demo_usage.Team(
+                organization_id=team.pk,
+                workspace_id=workspace.pk,
+                people=(ada.pk, grace.pk),
+                provider_id=account.pk,
+            )
+        )
     return [{"email": email, "password": password} for email, password in passwords.items()]
+
+
+def _use(team: demo_usage.Team) -> None:
+    """Three weeks of calls, paid with the team's credit."""
+    for settled in usage.settle_many(list(demo_usage.calls(team, database_now()))):
+        if isinstance(settled, PlatformError):
+            raise settled
 
 
 def _person(email: str, full_name: str, password: str, **flags: bool) -> User:

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from django.conf import settings
-from django.test import Client
 
 from accounts.models import AuditEvent, RefreshSession
 from accounts.services import sessions
 from accounts.types import Permission
 from accounts.web import addresses
 from tests import factories
-from tests.accounts.rest import PASSWORD, an_ip
+from tests.accounts.rest import PASSWORD
+from tests.accounts.web.browsers import Browser
 from tests.house import matrix
 from tests.house.matrix import Route
 
 pytestmark = pytest.mark.django_db
 
 LOGIN, LOGOUT, HOME = "/account/login", "/account/logout", "/billing/"
-
-
-class Browser(Client):
-    """A visitor that keeps cookies, sends forms as a page does, and has its own address."""
-
-    def __init__(self) -> None:
-        super().__init__(enforce_csrf_checks=True, REMOTE_ADDR=an_ip())
-
-    def submit(self, page: str, action: str, **fields: str):
-        """Load a page, fill a form of it in and send it."""
-        shown = self.get(page)
-        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', shown.content.decode())
-        assert token is not None
-        return self.post(action, {"csrfmiddlewaretoken": token[1]} | fields)
-
-    def sign_in(self, email: str, password: str = PASSWORD, **fields: str):
-        return self.submit(LOGIN, LOGIN, email=email, password=password, **fields)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from django.db import connection
 
@@ -17,6 +19,7 @@ from billing.models import (
 )
 from ideplatform.kit import clock, ids
 from ideplatform.outbox.models import Fact
+from tests.accounts.rest import PASSWORD
 from tests.billing.calls import usd
 from tests.billing.console.desk import Desk, asked, hidden
 from tests.billing.funds import a_customer, give, money_of
@@ -136,8 +139,6 @@ def test_a_superuser_does_not_approve_their_own_over_http(team):
     root = Desk(is_superuser=True)
     request_id = asked(root.dialog(team, "credit", amount_usd="5000"))
     seen = bytes(ApprovalRequest.objects.get().payload_hash).hex()
-    from tests.accounts.rest import PASSWORD
-
     path = f"approvalrequest/{request_id}/approve/"
     answer = root.client.post(
         f"/admin/billing/{path}", {"payload_hash": seen, "password": PASSWORD}, follow=True
@@ -170,7 +171,7 @@ def test_whoever_may_not_approve_has_no_button_and_no_way(team, support, group):
     other.post(
         f"approvalrequest/{request_id}/approve/",
         payload_hash=seen,
-        password="correct horse battery",
+        password=PASSWORD,
     )
     other.post(f"approvalrequest/{request_id}/reject/", note="no")
     assert (ApprovalRequest.objects.get().state, money_of(team)) == ("open", (10, 0, 0))
@@ -198,7 +199,7 @@ def test_promotional_credit_ends_when_it_says(team, support):
     support.dialog(team, "promo", amount_usd="3", expires_at="2090-01-31 00:00")
     assert money_of(team) == (10, 3, 0)
     lot = LedgerTxn.objects.get(kind="promo").lots.get()
-    assert (lot.kind, lot.expires_at.isoformat()) == ("promo", "2090-01-31T00:00:00+00:00")
+    assert (lot.kind, lot.expires_at) == ("promo", datetime(2090, 1, 31, tzinfo=UTC))
 
 
 def test_much_promotional_credit_takes_two(team, support, manager):
@@ -241,7 +242,7 @@ def test_a_transaction_is_reversed_by_two(team, support, manager):
     connection.check_constraints()
     assert money_of(team) == (10, 0, 0)
     other = a_customer(paid="1")
-    foreign = LedgerTxn.objects.filter(entries__account__customer=other.pk).first()
+    foreign = LedgerTxn.objects.get(entries__account__customer=other.pk)
     answer = support.dialog(team, "reverse", txn=str(foreign.pk))
     assert "no transaction of this customer" in answer.content.decode()
 
@@ -256,6 +257,7 @@ def test_all_money_is_verified_by_a_worker(team, manager):
         connection.check_constraints()
         cursor.execute("SET LOCAL session_replication_role = replica")
         cursor.execute("UPDATE billing_ledger_accounts SET held = 7 WHERE kind = 'wallet'")
+        cursor.execute("SET LOCAL session_replication_role = origin")
     tasks.verify_money(fact.payload)
     page = manager.read(f"customer/{team.pk}/change/")
     assert "1 rows are broken" in page
@@ -273,7 +275,7 @@ def test_a_refund_of_an_unpaid_top_up_is_refused(team, support):
     answer = support.dialog(
         team, "refund", top_up=str(top_up.pk), amount_usd="1", cause="duplicate"
     )
-    assert "takes no payments" in answer.content.decode()
+    assert "No more than what was paid" in answer.content.decode()
     strange = support.dialog(
         team, "refund", top_up=str(ids.new()), amount_usd="1", cause="duplicate"
     )

@@ -12,6 +12,7 @@ from billing.services import price_versions, rerating, usage
 from billing.services.price_reviews import explain, is_slip
 from billing.services.price_versions import Change
 from ideplatform.kit import clock, ids
+from tests.accounts.rest import PASSWORD
 from tests.billing.calls import a_call, a_list, publish, tokens, usd
 from tests.billing.console.desk import Desk, asked, hidden
 from tests.factories import an_organization
@@ -94,7 +95,8 @@ def test_a_price_may_begin_later(published, publisher, second):
     connection.check_constraints()
     new = Price.objects.get(version=draft)
     assert new.effective.lower == later.replace(microsecond=0)
-    assert Price.objects.get(pk=new.supersedes_id).effective.upper == new.effective.lower
+    assert new.supersedes
+    assert new.supersedes.effective.upper == new.effective.lower
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_an_edit_voids_the_request(published, publisher, second):
     second.post(
         f"approvalrequest/{request_id}/approve/",
         payload_hash=seen,
-        password="correct horse battery",
+        password=PASSWORD,
     )
     assert in_force() == [usd("0.000001")]
 

@@ -15,7 +15,7 @@ from accounts.models import User
 from accounts.services import sessions
 from accounts.types import OrganizationRole
 from billing.services import customers, ledger, usage
-from billing.types import LotKind
+from billing.types import LotKind, Settlement
 from ideplatform.kit import clock, ids
 from tests.billing.calls import SIMULATOR, a_call, publish, usd
 from tests.factories import (
@@ -61,7 +61,7 @@ class Team:
             customer_id=self.organization.pk, amount_usd=amount, kind=kind, key=f"test:{ids.new()}"
         )
 
-    def call(self, who: str = "editor", **facts: Any) -> usage.Settlement:
+    def call(self, who: str = "editor", **facts: Any) -> Settlement:
         """A settled call: 0.0014 USD unless other tokens are given."""
         where = {"workspace_id": self.workspace.pk, "occurred_at": clock.now()} | facts
         return usage.settle(a_call(self.organization, user_id=self.people[who].pk, **where))

@@ -125,6 +125,13 @@ def test_a_wrong_form_comes_back_as_it_was_sent_and_says_why(team, wrong, said):
     assert not Budget.objects.exists()
 
 
+def test_a_wrong_form_keeps_what_was_chosen(team):
+    subject = f"workspace:{team.workspace.pk}"
+    answer = send(team, **(EVERY_FIELD | {"subject": subject, "hard": "", "soft": ""}))
+    assert answer.status_code == 422
+    assert f'<option value="{subject}" selected>Checkout service' in answer.content.decode()
+
+
 def test_what_is_foreign_cannot_be_limited(team):
     answer = send(team, **(EVERY_FIELD | {"subject": f"workspace:{ids.new()}"}))
     assert answer.status_code == 404

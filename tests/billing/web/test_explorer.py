@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -48,9 +49,9 @@ def shown(team: Team, query: str = "", role: str = "owner") -> str:
     return answer.content.decode()
 
 
-def told(team: Team, query: str) -> dict:
+def told(team: Team, query: str) -> dict[str, Any]:
     path = f"{API}/summary?organization_id={team.organization.pk}&{query}"
-    found: dict = reader(team.owner).get(path).json()
+    found: dict[str, Any] = reader(team.owner).get(path).json()
     return found
 
 

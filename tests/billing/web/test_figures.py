@@ -23,7 +23,8 @@ AMOUNTS = st.decimals(min_value=0, max_value=10**9, places=12)
     [
         ("0", COMMON, "$0.00"),
         ("1234.5", COMMON, "$1,234.50"),
-        ("0.999", COMMON, "$0.9990"),
+        ("0.999", COMMON, "$0.999"),
+        ("0.25", COMMON, "$0.25"),
         ("0.0014", COMMON, "$0.0014"),
         ("0.001403", COMMON, "$0.001403"),
         ("0.0000004", COMMON, "<$0.000001"),
@@ -106,9 +107,17 @@ def test_money_lasts_whole_days(available, a_day, days):
 
 
 @pytest.mark.parametrize(
-    ("most", "top"), [("0", "0"), ("1.4", "2"), ("4", "4"), ("4.1", "8"), ("0.0014", "0.002"),
-                      ("97", "100"), ("101", "200")],
-)  # fmt: skip
+    ("most", "top"),
+    [
+        ("0", "0"),
+        ("1.4", "1.6"),
+        ("4", "4"),
+        ("4.1", "5"),
+        ("0.0014", "0.0016"),
+        ("97", "100"),
+        ("101", "120"),
+    ],
+)
 def test_an_axis_ends_at_a_round_number(most, top):
     assert charts.ceiling(Decimal(most)) == Decimal(top)
 

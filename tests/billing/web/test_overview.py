@@ -13,10 +13,12 @@ from billing.models import Customer
 from billing.services import holds, preferences
 from billing.types import BillingMode, CustomerStatus, PeriodKind, Precision
 from ideplatform.kit import clock, ids
+from tests.accounts.web.browsers import Browser
 from tests.billing.calls import tokens, usd
 from tests.billing.funds import a_budget, a_reservation
 from tests.billing.web.stage import HOME, Team, a_day_of_this_month, figure, reader, tables
 from tests.factories import an_actor
+from tests.house import source
 
 pytestmark = pytest.mark.django_db
 
@@ -205,10 +207,15 @@ def test_the_first_view_is_small_and_asks_little(team):
         team.call(occurred_at=a_day_of_this_month(day))
     for number in range(5):
         a_budget(team.organization, "10", period=PeriodKind.MONTH, name=f"Budget {number}")
-    client = reader(team.owner)
-    client.get(HOME + team.query)
+    browser = Browser()
+    browser.sign_in(team.owner.email)
+    browser.get(HOME + team.query)
     with CaptureQueriesContext(connection) as queries:
-        page = client.get(HOME + team.query)
+        page = browser.get(HOME + team.query)
     asked = [one["sql"] for one in queries if not CONTROL.match(one["sql"])]
+    assert figure(page.content.decode(), "calls") == "56"
     assert len(asked) <= 8, "\n".join(asked)
-    assert len(page.content) <= 100_000
+    files = re.findall(r'(?:src|href)="/static/([^"]+)"', page.content.decode())
+    sizes = [(source.ROOT / "static" / name).stat().st_size for name in files]
+    assert len(files) == 4
+    assert len(page.content) + sum(sizes) <= 100_000

@@ -8,12 +8,14 @@ from accounts.types import Permission
 from billing.models import TopUp
 from billing.services import customers
 from billing.types import TopUpKind
+from ideplatform.kit import clock, ids
 from tests.billing.funds import a_budget
 from tests.house import matrix
 from tests.house.matrix import Route, World
 
 P = Permission
 FORM = {"Content-Type": matrix.FORM}
+THIS_MONTH = f"{clock.now():%Y-%m}"
 ORGANIZATION = "?organization={organization_id}"
 
 
@@ -43,6 +45,11 @@ def _purchase(world: World) -> dict[str, str]:
     return {}
 
 
+def _notice(_world: World) -> dict[str, str]:
+    """A notice is one person's alone; to everybody else it does not exist."""
+    return {"notice_id": str(ids.new())}
+
+
 def _budget(world: World) -> dict[str, str]:
     customers.ensure([world.organization.pk])
     return {"budget_id": str(a_budget(world.organization).pk)}
@@ -63,6 +70,8 @@ PAGES = [
         prepare=_purchase,
     ),
     page("budgets/{budget_id}", P.BILLING_MANAGE, at="organization", prepare=_budget),
+    page(f"statements{ORGANIZATION}", P.BILLING_VIEW, at="organization"),
+    page(f"statements/{THIS_MONTH}{ORGANIZATION}", P.BILLING_VIEW, at="organization"),
     page("settings", P.SELF, at="self"),
 ]
 
@@ -83,6 +92,7 @@ FORMS = [
     form("payment/top-ups", P.BILLING_MANAGE, body={"amount_usd": "25"} | HERE),
     form("payment/portal", P.BILLING_MANAGE, body=HERE),
     form("payment/auto-recharge", P.BILLING_MANAGE, body=RECHARGE | HERE),
+    form("notices/{notice_id}/read", P.SELF, at="self", prepare=_notice, ok={404}),
     form("settings", P.SELF, at="self", body={"tz": "UTC", "precision": "cents"}),
 ]
 
