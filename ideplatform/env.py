@@ -62,7 +62,9 @@ class Env(BaseSettings):
     database_owner_url: str = Field(
         "", description="PostgreSQL of the role that `manage.py migrate` uses; empty: DATABASE_URL."
     )
-    db_pool_max: int = Field(10, ge=1, le=200, description="Connections per process, at most.")
+    db_pool_max: int = Field(
+        10, ge=1, le=200, description="Connections of a process, beside two of money."
+    )
     db_pool_wait_s: float = Field(5, gt=0, description="Seconds to wait for a connection.")
     db_statement_timeout_ms: int = Field(15_000, ge=100, description="Longest statement.")
     db_lock_timeout_ms: int = Field(2_000, ge=100, description="Longest wait for a lock.")

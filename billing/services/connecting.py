@@ -11,9 +11,13 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
-# Generic plans, for statements that are prepared once; their batches are too small for a compiler.
-# A lock that a long transaction holds makes a whole batch wait, so it waits less.
-_SESSION: Final = " -c plan_cache_mode=force_generic_plan -c jit=off -c lock_timeout=500"
+# Statements are planned once, maybe while their tables are empty: only what stays right when these
+# have grown, an index for each row. No compiler, for batches so small. A lock that somebody's long
+# transaction holds makes a whole batch wait, so it waits less than others do.
+_SESSION: Final = (
+    " -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off"
+    " -c enable_mergejoin=off -c jit=off -c lock_timeout=500"
+)
 _PEER_LOST_S: Final = 5
 
 

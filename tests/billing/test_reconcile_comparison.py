@@ -216,6 +216,24 @@ def test_one_charge_for_two_tiers_is_divided_by_list_price():
     assert {one.line_class for one in found} == {LineClass.MATCH}
 
 
+def test_a_charge_that_does_not_divide_is_divided_to_the_last_place():
+    keys = ("key_1", "key_2", "key_3")
+    usages = tuple(
+        one for key in keys for one in the_report({a_cell(): a_count(1_000)}, key=key).usages
+    )
+    charge = Charge(
+        day=DAY, amount=Decimal(1), label="", model="gpt-4o-mini", unit_class=UnitClass.INPUT
+    )
+    report = Report(usages=usages, charges=(charge,))
+    found = allotment.cells({}, report, a_context(account_ref="nobody"))
+    third = Decimal("0.333333333333")
+    assert [found[cell].cost for cell in sorted(found, key=lambda cell: cell.key)] == [
+        third,
+        third,
+        third + Decimal("1e-12"),
+    ]
+
+
 MODELS = st.sampled_from(["gpt-4o-mini", "gpt-5", "claude-sonnet-4-5", "gemini-2.5-flash"])
 CELLS = st.builds(
     Cell,
