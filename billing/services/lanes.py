@@ -2,7 +2,7 @@
 
 A lane has one thread, one connection of its own and one transaction in flight; what arrives
 meanwhile is the next batch. Its connection lies outside the pool, so that its prepared statements
-last. Why it has a thread: docs/decisions/0024-batches-have-a-thread.md.
+last. Why it has a thread: docs/decisions/0027-batches-have-a-thread.md.
 """
 
 from __future__ import annotations

@@ -109,14 +109,8 @@ def _settle(records: Sequence[ProviderCallRecord], source: Source) -> list[Answe
 
 def _answers(events: Sequence[_Event], stored: Mapping[_Key, _Stored]) -> list[Answer]:
     """The first of equal new records settled, those after it repeated it."""
-    seen = set[_Key]()
-    answers = []
-    for event in events:
-        row = stored[_key(event)]
-        is_new = row.event_id == event["id"] and _key(event) not in seen
-        answers.append(_answer(event, row, is_new=is_new))
-        seen.add(_key(event))
-    return answers
+    pairs = ((event, stored[_key(event)]) for event in events)
+    return [_answer(event, row, is_new=row.event_id == event["id"]) for event, row in pairs]
 
 
 _Event = dict[str, Any]
@@ -269,7 +263,8 @@ def alerted(period_ids: Sequence[UUID]) -> list[dict[str, Any]]:
 
 
 def _stored(events: Sequence[_Event]) -> dict[_Key, _Stored]:
-    """Settle the events; what is stored of each, by request and attempt."""
+    """Settle the events, of equal ones the first; what is stored, by request and attempt."""
+    events = list({_key(event): event for event in reversed(events)}.values())
     rows = _rows(events)
     if rows[0]["ord"] == 0:  # a customer is missing
         customers.ensure(event["customer_id"] for event in events)

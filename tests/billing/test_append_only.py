@@ -130,7 +130,7 @@ def _a_row_of(table: str) -> Iterator[None]:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         for (name,) in _rows(
             "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass"
-            " AND contype IN ('c', 'u', 'x')",
+            " AND contype IN ('c', 'f', 'u', 'x')",
             table,
         ):
             cursor.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{name}"')

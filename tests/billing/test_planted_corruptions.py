@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
 
 from billing.models import UsageEvent
-from billing.services import audit, corrections, holds, usage, verification
+from billing.services import audit, corrections, holds, statements, usage, verification
 from billing.services.corrections import Change
 from billing.types import BillingMode, CorrectionReason, Source
-from ideplatform.kit import ids
+from ideplatform.kit import clock, ids
 from tests import databases
 from tests.billing.calls import SIMULATOR, a_call, publish, usd
 from tests.billing.folding import folded
@@ -222,6 +223,24 @@ PLANTED = [
         "the audit ends in entry %s, its last entry was %s",
         ["DELETE FROM billing_audit WHERE seq = 3"],
     ),
+    (
+        "I13",
+        "statement %s (%s) closes with %s, its lines with %s",
+        [f"UPDATE billing_statements SET closing = closing + {TINY}"],
+    ),
+    (
+        "I13",
+        "statement %s (%s) opens with %s, the one before closed with %s",
+        [
+            f"UPDATE billing_statements SET opening = opening + {TINY}"
+            " WHERE month = (SELECT max(month) FROM billing_statements)"
+        ],
+    ),
+    (
+        "I13",
+        "statement %s (%s) closes with %s, the wallets with %s",
+        ["UPDATE billing_statements SET wallet_seq = wallet_seq - 1 WHERE wallet_seq > 1"],
+    ),
 ]
 
 
@@ -262,6 +281,7 @@ def _fill(stripe: FakeStripe) -> None:
     deliver(stripe)
     for number in range(3):
         audit.record(action="customer.noted", customer_id=team.pk, target=number)
+    statements.close_due(now=clock.now() + timedelta(days=70))
     folded()
 
 
@@ -270,11 +290,11 @@ def _says(template: str, row: str) -> bool:
 
 
 @pytest.mark.usefixtures("books")
-@pytest.mark.parametrize(("code", "template", "statements"), PLANTED)
-def test_a_planted_corruption_is_named(code, template, statements):
+@pytest.mark.parametrize(("code", "template", "plants"), PLANTED)
+def test_a_planted_corruption_is_named(code, template, plants):
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")  # no trigger stands guard
-        for statement in statements:
+        for statement in plants:
             cursor.execute(statement)
         assert cursor.rowcount > 0
         found = verification.breaches()
