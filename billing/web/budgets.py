@@ -103,7 +103,7 @@ class Budgets(BillingPage):
         rows = list(selectors.budgets(self.actor, place.id).order_by("created_at", "pk"))
         return [limit(one) for one in selectors.filled(rows)]
 
-    def _subjects(self, place: Place | None) -> list[tuple[Promise, list[tuple[str, object]]]]:
+    def _subjects(self, place: Place | None) -> list[tuple[object, Sequence[tuple[str, object]]]]:
         """What a new budget can limit, in groups: the form's value, and what people read."""
         if place is None or not place.manages_money:
             return []

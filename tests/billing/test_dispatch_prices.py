@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from decimal import Decimal
 
 import pytest
@@ -33,6 +34,11 @@ def _change() -> None:
 def _sent(team: Organization) -> tuple[Reservation, Held]:
     call = a_reservation(team, "1", provider_type="openai", model="model-a")
     return call, holds.reserve(call)
+
+
+def _left_at(held: Held) -> datetime:
+    assert held.dispatched_at is not None
+    return held.dispatched_at
 
 
 def _ended(call: Reservation, held: Held) -> Settlement:
@@ -106,7 +112,7 @@ def test_while_a_version_is_published_every_call_has_the_price_of_its_moment(tea
     assert {cost for _, cost in answers} <= {COUNT * OLD, COUNT * NEW}
     again = [_sent(team) for _ in range(2)]
     assert {_ended(*one).cost_usd for one in again} == {COUNT * NEW}
-    old = [held.dispatched_at for held, cost in answers if cost == COUNT * OLD]
-    new = [held.dispatched_at for held, cost in answers if cost == COUNT * NEW]
+    old = [_left_at(held) for held, cost in answers if cost == COUNT * OLD]
+    new = [_left_at(held) for held, cost in answers if cost == COUNT * NEW]
     assert max([*old], default=database_now()) <= min([*new], default=database_now())
     assert verification.breaches() == []

@@ -121,10 +121,11 @@ def test_tiny_calls_add_up_without_losing_a_millionth_of_a_millionth(committed_d
     while sums.events < count:
         usage.settle_many(_tiny_calls(team, batch, chance, sums))
     assert sums.zeros > count // 100  # some cost nothing at all, and stay nothing
-    assert _one(
+    told: tuple[object, ...] = (count, sums.usd, sums.usd, sums.zeros)
+    assert told == _one(
         "SELECT count(*), sum(estimated_cost), sum(billed_cost),"
         " count(*) FILTER (WHERE billed_cost = 0 AND txn_id IS NULL) FROM usage_events"
-    ) == (count, sums.usd, sums.usd, sums.zeros)
+    )
     assert money_of(team) == (1 - sums.usd, 0, 0)
     for kind, sign in (
         ("revenue_usage", 1),

@@ -139,7 +139,11 @@ def test_a_mistaken_question_is_refused(simulator, query):
 
 
 def test_posted_calls_are_charged_like_made_ones(simulator):
-    call = {"at": "2026-11-01T10:00:00Z", "vendor": "anthropic", "model": "claude-haiku-4-5"}
+    call: dict[str, object] = {
+        "at": "2026-11-01T10:00:00Z",
+        "vendor": "anthropic",
+        "model": "claude-haiku-4-5",
+    }
     call |= {"tokens": {"input": 1_000_000, "output": 10}, "key_id": "key_a"}
     simulator.call("POST", "/__ledger", [call, call | {"service_tier": "priority"}])
     path = "starting_at=2026-11-01T00:00:00Z&ending_at=2026-11-02T00:00:00Z"
