@@ -60,8 +60,8 @@ UPDATE billing_stripe_inbox SET body = jsonb_build_object('data', jsonb_build_ob
                        'payment_intent', body #> '{data,object,payment_intent}')))
 WHERE id IN (
     SELECT id FROM billing_stripe_inbox
-    WHERE received_at < statement_timestamp() - make_interval(secs => %s) AND state IN ('done', 'ignored')
-        AND jsonb_exists(body, 'id')
+    WHERE received_at < statement_timestamp() - make_interval(secs => %s)
+        AND state IN ('done', 'ignored') AND jsonb_exists(body, 'id')
     ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED)
 """
 
