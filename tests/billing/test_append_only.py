@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -93,7 +94,7 @@ _GUARDED = "23001"
 """PostgreSQL's restrict_violation, which our guards raise and nothing else here does."""
 
 
-def _rows(sql: str, *values: object) -> list[tuple[str, ...]]:
+def _rows(sql: str, *values: str) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         return list(cursor.fetchall())
@@ -211,4 +212,4 @@ def test_only_what_moves_of_a_state_changes(db, table):
             for name, kind in _columns(table).items()
             if not _is_refused(f'UPDATE "{table}" SET "{name}" = {_VALUES[kind][1]}')
         }
-        assert free == STATES[table]
+        assert free == set(STATES[table] or ())

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -145,6 +146,7 @@ class Money(RuleBasedStateMachine):
         if key is None:
             return
         event = UsageEvent.objects.get(hold_id=key)
+        assert event.txn_id is not None
         ledger.reverse(txn_id=event.txn_id, actor_id=self.operator, reason="refund")
         self.model.refund(key)
 
@@ -160,15 +162,13 @@ class Money(RuleBasedStateMachine):
         ending = {key: chance.choice(["settle", "void"]) for key in self._live()[:4]}
         new = [self._call(amount, self.users[number]) for amount, number in amounts]
         batches = [new[n : n + 3] for n in range(0, len(new), 3)]
-        works: list[Callable[[], Any]] = [
-            lambda b=batch: holds.reserve_many(b) for batch in batches
-        ]
+        works: list[Callable[[], Any]] = [partial(holds.reserve_many, batch) for batch in batches]
         for key, how in ending.items():
             record = the_call(self.calls[key], tokens=tokens(input=count))
-            end = (
-                (lambda r=record: usage.settle_many([r, r]))
+            end: Callable[[], Any] = (
+                partial(usage.settle_many, [record, record])
                 if how == "settle"
-                else (lambda k=key: holds.void_many([k]))
+                else partial(holds.void_many, [key])
             )
             works += [end, end] if how == "settle" else [end]
         chance.shuffle(works)

@@ -111,6 +111,6 @@ async def test_a_vendor_that_never_answered_is_paid_by_us(door):
     assert await settling.finished(within_s=5)
     for event in await run_db(events_of, call):
         assert _ended(event) == ("timeout", 0, "estimated")
-        hold = await run_db(lambda pk=event.hold_id: Hold.objects.get(pk=pk))
+        hold = await run_db(Hold.objects.get, pk=event.hold_id)
         incoming = max(1, round(hold.input_bytes * Fraction(hold.input_ratio)))
         assert (Fraction(event.estimated_cost), event.billed_cost) == (incoming * INPUT, 0)
