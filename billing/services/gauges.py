@@ -1,8 +1,7 @@
-"""What graphs show of all customers' money together. The ledger is the truth, these are floats."""
+"""What graphs show of all customers' money together: binary numbers. The ledger is the truth."""
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Final
 
 from django.db import connection
@@ -21,12 +20,8 @@ def measure() -> None:
         (reserved,) = cursor.fetchone()
         cursor.execute(_DRIFT)
         (drift,) = cursor.fetchone()
-    metrics.holds_open_usd.set(_graphed(reserved))
-    metrics.ledger_drift_usd.set(_graphed(drift))
-
-
-def _graphed(amount: Decimal) -> float:
-    return int(amount.scaleb(12)) / 10**12
+    for gauge, amount in ((metrics.holds_open_usd, reserved), (metrics.ledger_drift_usd, drift)):
+        gauge.set(int(amount.scaleb(12)) / 10**12)
 
 
 _OPEN: Final = """

@@ -60,7 +60,7 @@ UPDATE billing_stripe_inbox SET body = jsonb_build_object('data', jsonb_build_ob
                        'payment_intent', body #> '{data,object,payment_intent}')))
 WHERE id IN (
     SELECT id FROM billing_stripe_inbox
-    WHERE received_at < statement_timestamp() - make_interval(secs => %s)
+    WHERE received_at < statement_timestamp() - make_interval(days => %s)
         AND state IN ('done', 'ignored') AND jsonb_exists(body, 'id')
     ORDER BY received_at LIMIT %s FOR UPDATE SKIP LOCKED)
 """
@@ -115,7 +115,7 @@ def apply_due() -> int:
 def forget_bodies() -> int:
     """Keep of old events that went well only what a replay reads; how many of them that were."""
     with connection.cursor() as cursor:
-        cursor.execute(_FORGET, [BODY_KEPT.total_seconds(), _FORGET_BATCH])
+        cursor.execute(_FORGET, [BODY_KEPT.days, _FORGET_BATCH])
         return int(cursor.rowcount)
 
 

@@ -94,7 +94,7 @@ _GUARDED = "23001"
 """PostgreSQL's restrict_violation, which our guards raise and nothing else here does."""
 
 
-def _rows(sql: str, *values: str) -> list[Any]:
+def _rows(sql: str, *values: str) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         return list(cursor.fetchall())
@@ -212,4 +212,4 @@ def test_only_what_moves_of_a_state_changes(db, table):
             for name, kind in _columns(table).items()
             if not _is_refused(f'UPDATE "{table}" SET "{name}" = {_VALUES[kind][1]}')
         }
-        assert frozenset(free) == STATES[table]
+        assert free == set(STATES[table] or ())

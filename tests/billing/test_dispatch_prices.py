@@ -36,11 +36,6 @@ def _sent(team: Organization) -> tuple[Reservation, Held]:
     return call, holds.reserve(call)
 
 
-def _left_at(held: Held) -> datetime:
-    assert held.dispatched_at is not None
-    return held.dispatched_at
-
-
 def _ended(call: Reservation, held: Held) -> Settlement:
     return usage.settle(
         the_call(
@@ -89,12 +84,13 @@ def test_nor_is_one_whose_process_died(team):
 def test_while_a_version_is_published_every_call_has_the_price_of_its_moment(team):
     """Callers on four threads, the publication in the midst of them: nobody sees half of it."""
 
-    def calls(_: int) -> list[tuple[Held, Decimal | None]]:
+    def calls(_: int) -> list[tuple[datetime, Decimal | None]]:
         try:
             found = []
             for _ in range(10):
                 call, held = _sent(team)
-                found.append((held, _ended(call, held).cost_usd))
+                assert held.dispatched_at is not None
+                found.append((held.dispatched_at, _ended(call, held).cost_usd))
             return found
         finally:
             connections.close_all()
@@ -112,7 +108,7 @@ def test_while_a_version_is_published_every_call_has_the_price_of_its_moment(tea
     assert {cost for _, cost in answers} <= {COUNT * OLD, COUNT * NEW}
     again = [_sent(team) for _ in range(2)]
     assert {_ended(*one).cost_usd for one in again} == {COUNT * NEW}
-    old = [_left_at(held) for held, cost in answers if cost == COUNT * OLD]
-    new = [_left_at(held) for held, cost in answers if cost == COUNT * NEW]
+    old = [moment for moment, cost in answers if cost == COUNT * OLD]
+    new = [moment for moment, cost in answers if cost == COUNT * NEW]
     assert max([*old], default=database_now()) <= min([*new], default=database_now())
     assert verification.breaches() == []

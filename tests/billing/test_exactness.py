@@ -103,10 +103,10 @@ def _tiny_calls(
     return calls
 
 
-def _one(sql: str) -> tuple[Decimal, ...]:
+def _one(sql: str) -> tuple[Decimal | int, ...]:
     with connection.cursor() as cursor:
         cursor.execute(sql)
-        row: tuple[Decimal, ...] = cursor.fetchone()
+        row: tuple[Decimal | int, ...] = cursor.fetchone()
         return row
 
 

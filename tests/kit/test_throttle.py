@@ -23,6 +23,7 @@ USER = UUID("01900000-0000-7000-8000-000000000001")
 ROOT = Path(__file__).resolve().parents[2]
 HUNDRED = Limit(endpoint="hundred", count=100, window_s=60, without_redis="local")
 TWO = Limit(endpoint="two", count=2, window_s=60, without_redis="local")
+TEN = Limit(endpoint="ten", count=10, window_s=60, without_redis="local")
 THREE = Limit(endpoint="three", count=3, window_s=60, without_redis="local")
 
 
@@ -129,6 +130,36 @@ def test_what_is_given_back_is_free_again_and_nothing_else():
     assert _passes(claim, 3) == 1
 
 
+def test_a_request_may_count_as_several():
+    taken = throttle.take(throttle.of_user(TEN, USER, cost=7))
+    for cost in (4, 11):
+        with pytest.raises(TooManyRequests) as refused:
+            throttle.take(throttle.of_user(TEN, USER, cost=cost))
+        assert 0 < (refused.value.retry_after_s or 0) <= 60
+    throttle.take(throttle.of_user(TEN, USER, cost=3))
+    assert _passes(throttle.of_user(TEN, USER), 1) == 0
+    throttle.give_back(taken)
+    assert _passes(throttle.of_user(TEN, USER), 8) == 7
+
+
+def test_without_redis_it_counts_as_several_too():
+    windows = throttle._LocalWindows()
+    taken = windows.take([throttle.of_user(TEN, USER, cost=7)])
+    for cost in (4, 11):
+        with pytest.raises(TooManyRequests) as refused:
+            windows.take([throttle.of_user(TEN, USER, cost=cost)])
+        assert 0 < (refused.value.retry_after_s or 0) <= 60
+    windows.give_back(taken)
+    windows.take([throttle.of_user(TEN, USER, cost=10)])
+
+
+def test_more_than_a_whole_window_is_refused_even_by_an_empty_one():
+    with pytest.raises(TooManyRequests) as refused:
+        throttle.take(throttle.of_user(TWO, USER, cost=3))
+    assert refused.value.retry_after_s == TWO.window_s
+    assert _passes(throttle.of_user(TWO, USER), 3) == 2
+
+
 def test_a_wiped_redis_forgets_and_goes_on():
     claim = throttle.of_user(TWO, USER)
     assert _passes(claim, 3) == 2
@@ -149,6 +180,10 @@ def test_the_named_limits_are_those_of_the_design():
         "run_start": (30, 60, "local"),
         "top_up": (20, 60, "local"),
         "provider_test": (6, 60, "local"),
+        "top_up": (20, 60, "local"),
+        "usage_report": (600, 60, "local"),
+        "usage_report_day": (50_000, 86_400, "local"),
+        "export": (20, 3_600, "local"),
         "search": (60, 60, "open"),
         "write": (300, 60, "open"),
         "read": (1_200, 60, "open"),

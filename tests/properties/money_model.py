@@ -56,8 +56,8 @@ class Purse:
 
     def refusal(self, amount: Decimal, user: UUID) -> str | None:
         """Why a call of this amount is refused now; None when it is admitted."""
-        tight = min(self._budgets_of(user), key=lambda one: one.room)
-        if tight.room < amount:
+        tight = min(self._budgets_of(user), key=lambda one: one.room, default=None)
+        if tight is not None and tight.room < amount:
             if amount > tight.hard:
                 return "exceeds_limit"
             return self._waits(tight.spent + amount <= tight.hard, tight.held, "budget_exceeded")
