@@ -203,6 +203,8 @@ UNFOLD = {
     # The theme would write its colours into each page; ours are a file, as the policy asks.
     "COLORS": lambda _request: {},
     "STYLES": [lambda _request: static("console.css")],
+    "SCRIPTS": [lambda _request: static("console.js")],
+    "SIDEBAR": {"show_all_applications": True, "navigation": "billing.admin.sidebar.sections"},
 }
 
 LOGGING_CONFIG = None
