@@ -26,7 +26,7 @@ _SECTIONS: Final = (
         (
             ("Ledger", "billing_ledgertxn_changelist"),
             ("Usage", "billing_usageevent_changelist"),
-            ("Credit", "billing_creditlot_changelist"),
+            ("Credit lots", "billing_creditlot_changelist"),
             ("Running calls", "billing_hold_changelist"),
             ("Moved by hand", "billing_handmove_changelist"),
         ),
