@@ -201,10 +201,13 @@ UNFOLD = {
     "SITE_HEADER": "IDE Mundial",
     "SITE_SUBHEADER": "Console",
     "SITE_SYMBOL": "payments",
+    "SITE_FAVICONS": [{"rel": "icon", "href": "data:,"}],  # else browsers ask for /favicon.ico
     "SHOW_HISTORY": False,
     # The theme would write its colours into each page; ours are a file, as the policy asks.
     "COLORS": lambda _request: {},
     "STYLES": [lambda _request: static("console.css")],
+    "SCRIPTS": [lambda _request: static("console.js")],
+    "SIDEBAR": {"show_all_applications": True, "navigation": "billing.admin.sidebar.sections"},
 }
 
 LOGGING_CONFIG = None

@@ -108,6 +108,7 @@ class OnePrice(forms.Form):
 
 
 class Publish(Dialog):
+    reason = forms.CharField(max_length=300, help_text="The approver reads it.")
     effective_from = forms.DateTimeField(
         required=False, label="From (UTC)", help_text="Empty: from the moment of approval."
     )

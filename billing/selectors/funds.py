@@ -78,7 +78,7 @@ def funds_seen(actor: Actor, organization_id: UUID | None) -> tuple[Funds | None
     chosen = organization_id if organization_id is not None else next(iter(paying), None)
     if chosen not in paying or (organization_id is None and len(paying) > 1):
         return None, []
-    return _funds(chosen), filled(list(_budgets([chosen])))
+    return _funds(chosen), _filled_of(chosen)
 
 
 def budgets(actor: Actor, organization_id: UUID | None = None) -> QuerySet[Budget]:
@@ -100,6 +100,15 @@ def filled(rows: Sequence[Budget]) -> list[Filled]:
                 Fill(subject=subject, starts_at=starts_at, ends_at=ends_at, spent=spent, held=held)
             )
     return [Filled(budget=row, fills=tuple(found[row.pk])) for row in rows]
+
+
+def _filled_of(organization_id: UUID) -> list[Filled]:
+    """An organization's budgets and how full they are, in one query."""
+    found: dict[UUID, tuple[Budget, list[Fill]]] = {}
+    for row in Budget.objects.raw(_BUDGETS, [MOST_SUBJECTS, organization_id]):
+        values = {name: getattr(row, f"fill_{name}") for name in Fill.__dataclass_fields__}
+        found.setdefault(row.pk, (row, []))[1].append(Fill(**values))
+    return [Filled(budget=row, fills=tuple(fills)) for row, fills in found.values()]
 
 
 def _budgets(organization_ids: Sequence[UUID]) -> QuerySet[Budget]:
@@ -128,9 +137,9 @@ def _funds(organization_id: UUID) -> Funds:
     )
 
 
-_FILLS: Final = """
-SELECT b.id, coalesce(p.subject, ''), w.starts_at, w.ends_at, coalesce(p.spent, 0::numeric),
-       coalesce(p.held, 0::numeric)
+_FILL: Final = """
+coalesce(p.subject, '') AS fill_subject, w.starts_at AS fill_starts_at, w.ends_at AS fill_ends_at,
+coalesce(p.spent, 0::numeric) AS fill_spent, coalesce(p.held, 0::numeric) AS fill_held
 FROM billing_budgets b
 CROSS JOIN LATERAL billing_window(b.period, now(), b.tz) AS w
 LEFT JOIN LATERAL (
@@ -138,5 +147,7 @@ LEFT JOIN LATERAL (
     WHERE q.budget_id = b.id AND q.starts_at = w.starts_at
     ORDER BY q.spent + q.held DESC, q.subject LIMIT %s
 ) AS p ON true
-WHERE b.id = ANY(%s) ORDER BY b.id, p.spent + p.held DESC NULLS LAST, p.subject
 """
+_ORDER: Final = "ORDER BY b.id, p.spent + p.held DESC NULLS LAST, p.subject"
+_FILLS: Final = f"SELECT b.id, {_FILL} WHERE b.id = ANY(%s) {_ORDER}"
+_BUDGETS: Final = f"SELECT b.*, {_FILL} WHERE b.customer_id = %s AND b.deleted_at IS NULL {_ORDER}"

@@ -7,10 +7,9 @@ the actor sees of organizations that are not its to see whole.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -20,6 +19,8 @@ from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Q
 
+from billing import coverage
+from billing.coverage import Ranges
 from billing.errors import QueryTooBroad
 from billing.models import UsageEffective
 from billing.selectors.reach import Reach, condition
@@ -46,7 +47,6 @@ _ROWS_ONLY: Final = (
     "min_cost",
 )
 _MOVED: Final = -1
-_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _TRIES: Final = 5
 _CANCELLED: Final = "57014"
 
@@ -195,7 +195,7 @@ def _sources(reach: Reach, filters: UsageFilters, part: Part, mark: str) -> Iter
     yield rolled.sql
     whole = Q(customer_id__in=rolled.customers) & meant & reach.by_key
     yield whole & window & Q(commit_xid__gte=mark)
-    for start, end in _gaps(part, rolled.covered):
+    for start, end in coverage.gaps(part.edges, rolled.covered):
         yield whole & Q(occurred_at__gte=start, occurred_at__lt=end, commit_xid__lt=mark)
     beside = reach.beside
     if beside is not None:
@@ -208,16 +208,13 @@ def _meant(filters: UsageFilters) -> Q:
     return plain if filters.min_cost is None else plain & Q(event_cost__gte=filters.min_cost)
 
 
-_Ranges = list[tuple[datetime, datetime]]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rolled:
     """The part of a question that roll-ups answer."""
 
     sql: _Sql
     customers: tuple[UUID, ...]
-    covered: _Ranges
+    covered: Ranges
 
 
 def _rolled(reach: Reach, filters: UsageFilters, part: Part) -> _Rolled | None:
@@ -227,8 +224,8 @@ def _rolled(reach: Reach, filters: UsageFilters, part: Part) -> _Rolled | None:
     if not customers or fixed is None:
         return None
     names = {*fixed, *part.dimensions}
-    step = _DAY if names else _HOUR
-    covered = _covered(part.edges, step)
+    step = coverage.DAY if names else coverage.HOUR
+    covered = coverage.whole(part.edges, step)
     if not covered:
         return None
     span: list[Any] = [[start for start, _ in covered], [end for _, end in covered]]
@@ -332,34 +329,6 @@ def _as_branch(source: _Sql | Q, part: Part) -> _Sql | None:
         f"{column}::text AS k{n}" for n, column in enumerate([*columns, "NULL", "NULL"][:2])
     )
     return f"SELECT occurred_at AS at, {keys}, {_NAMES} FROM ({inner}) AS raw", list(params)  # noqa: S608 - our own names
-
-
-def _covered(edges: Sequence[datetime], step: timedelta) -> _Ranges:
-    """The whole hours or days (UTC) inside each bucket, neighbours as one range."""
-    ranges: _Ranges = []
-    for start, end in itertools.pairwise(edges):
-        first, last = _floor(start + step - timedelta(microseconds=1), step), _floor(end, step)
-        if first >= last:
-            continue
-        if ranges and ranges[-1][1] == first:
-            first = ranges.pop()[0]
-        ranges.append((first, last))
-    return ranges
-
-
-def _floor(moment: datetime, step: timedelta) -> datetime:
-    """The beginning of the moment's hour or day in UTC."""
-    utc = moment.astimezone(UTC)
-    if step == _DAY:
-        return datetime.combine(utc.date(), time.min, tzinfo=UTC)
-    return utc.replace(minute=0, second=0, microsecond=0)
-
-
-def _gaps(part: Part, covered: _Ranges) -> _Ranges:
-    """What of the part's time no covered range holds."""
-    starts = [part.edges[0], *(end for _, end in covered)]
-    ends = [*(start for start, _ in covered), part.edges[-1]]
-    return [(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
 
 
 def _fetched(cursor: CursorWrapper, sql: str, params: list[Any]) -> list[tuple[Any, ...]] | None:

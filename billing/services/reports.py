@@ -1,7 +1,6 @@
 """Reports over all customers: margin, liability, breakage, overrun, unpriced calls.
 
-At most 25 rows each. Units: USD. Margin and unpriced calls come from the roll-ups, which are
-seconds behind.
+At most 25 rows each. Units: USD. Usage is read from the roll-ups and the rows they lack.
 """
 
 from __future__ import annotations
@@ -17,6 +16,17 @@ from billing.services.console import DAYS, ROWS
 from ideplatform.kit import clock
 
 _DAY: Final = timedelta(days=1)
+_USED: Final = """
+WITH used AS (
+    SELECT key, day, requests, billed_cost, estimated_cost, byok_estimated_cost, unpriced_requests
+    FROM usage_daily WHERE dimension = 'model' AND day >= %(since)s
+    UNION ALL
+    SELECT model, (occurred_at AT TIME ZONE 'UTC')::date, requests, billed_cost, estimated_cost,
+           byok_estimated_cost, unpriced_requests
+    FROM usage_effective WHERE (occurred_at AT TIME ZONE 'UTC')::date >= %(since)s
+      AND commit_xid >= (SELECT folded_before FROM billing_rollup_watermark)
+)
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +43,11 @@ def margin() -> Table:
     return _table(
         f"Margin of {DAYS} days",
         ("Model", "Calls", "Revenue", "Vendors' cost", "Margin"),
-        """
-SELECT key, sum(requests), sum(billed_cost), sum(estimated_cost - byok_estimated_cost),
+        _USED
+        + """
+SELECT key, sum(requests)::bigint, sum(billed_cost), sum(estimated_cost - byok_estimated_cost),
        sum(billed_cost - estimated_cost + byok_estimated_cost) AS margin
-FROM usage_daily WHERE dimension = 'model' AND day >= %(since)s
-GROUP BY key ORDER BY margin, key LIMIT %(rows)s
+FROM used GROUP BY key ORDER BY margin, key LIMIT %(rows)s
 """,
     )
 
@@ -87,9 +97,9 @@ def unpriced() -> Table:
     return _table(
         f"Unpriced calls of {DAYS} days",
         ("Model", "Unpriced calls", "Last day"),
-        """
-SELECT key, sum(unpriced_requests), max(day)
-FROM usage_daily WHERE dimension = 'model' AND day >= %(since)s AND unpriced_requests > 0
+        _USED
+        + """
+SELECT key, sum(unpriced_requests)::bigint, max(day) FROM used WHERE unpriced_requests > 0
 GROUP BY key ORDER BY sum(unpriced_requests) DESC, key LIMIT %(rows)s
 """,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
@@ -30,6 +30,7 @@ from ideplatform.kit import clock
 from ideplatform.kit.errors import Conflict, InvalidInput
 
 _PATH = "/billing/budgets"
+_Options: TypeAlias = list[tuple[str, object]]
 _EACH: Final[Mapping[BudgetScope, Promise]] = {
     BudgetScope.USER: _("every person"),
     BudgetScope.WORKSPACE: _("every workspace"),
@@ -103,15 +104,16 @@ class Budgets(BillingPage):
         rows = list(selectors.budgets(self.actor, place.id).order_by("created_at", "pk"))
         return [limit(one) for one in selectors.filled(rows)]
 
-    def _subjects(self, place: Place | None) -> list[tuple[object, Sequence[tuple[str, object]]]]:
+    def _subjects(self, place: Place | None) -> list[tuple[Promise, _Options]]:
         """What a new budget can limit, in groups: the form's value, and what people read."""
         if place is None or not place.manages_money:
             return []
         found = names.choices(self.viewer.reach, place.id)
-        every = [(f"{scope}:{budgets.EACH}", label) for scope, label in _EACH.items()]
+        every: _Options = [(f"{scope}:{budgets.EACH}", label) for scope, label in _EACH.items()]
+        by_name: _Options = [(str(scope), label) for scope, label in _BY_NAME.items()]
         return [
             (_("each by itself"), every),
-            (_("by name"), [(str(scope), label) for scope, label in _BY_NAME.items()]),
+            (_("by name"), by_name),
             (_("Workspaces"), _named(BudgetScope.WORKSPACE, found.workspaces)),
             (_("People"), _named(BudgetScope.USER, found.people)),
             (_("API keys"), _named(BudgetScope.API_KEY, found.keys)),
@@ -164,7 +166,7 @@ class BudgetEnd(BillingPage):
         return self.to(_PATH, done="deleted")
 
 
-def _named(scope: BudgetScope, found: Sequence[Named]) -> list[tuple[str, object]]:
+def _named(scope: BudgetScope, found: Sequence[Named]) -> _Options:
     return [(f"{scope}:{one.id}", one.name) for one in found]
 
 

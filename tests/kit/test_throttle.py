@@ -180,7 +180,6 @@ def test_the_named_limits_are_those_of_the_design():
         "run_start": (30, 60, "local"),
         "top_up": (20, 60, "local"),
         "provider_test": (6, 60, "local"),
-        "top_up": (20, 60, "local"),
         "usage_report": (600, 60, "local"),
         "usage_report_day": (50_000, 86_400, "local"),
         "export": (20, 3_600, "local"),

@@ -129,7 +129,7 @@ def test_an_api_key_is_no_operator(team, asker, manager):
 
 def test_an_approver_has_proved_who_they_are_lately(team, asker, manager):
     request = a_request(asker, team)
-    RefreshSession.objects.filter(pk=manager.session_id).update(
+    RefreshSession.objects.filter(user=manager.user_id).update(
         auth_at=F("auth_at") - timedelta(minutes=16)
     )
     with pytest.raises(ReauthenticationRequired):
@@ -405,7 +405,7 @@ def by_nobody(request, asker):
 
 def by_one_signed_out(request, asker):
     other = an_operator()
-    RefreshSession.objects.filter(pk=other.session_id).update(revoked_at=Now())
+    RefreshSession.objects.filter(user=other.user_id).update(revoked_at=Now())
     return {"approver": other.user_id, "approver_session_id": other.session_id}
 
 
