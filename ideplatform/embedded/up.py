@@ -216,12 +216,13 @@ class Up:
             await asyncio.sleep(READY_POLL_S)
 
     def _welcome(self, made: list[SignIn]) -> None:
-        """One line with the address, the demo sign-in, three commands to try."""
+        """The address, the demo sign-in, where to look, three commands to try."""
         url, took_s = self.options.url, time.monotonic() - self._born
         say = self.output.say
         say(f"IDE Mundial serves at {url} (ready in {took_s:.1f} s, Ctrl-C ends it)")
         for user in made:
             say(f"  demo sign-in: {user.email}  password: {user.password}  (shown this once)")
+        say(f"  chat: {url}/  dashboard: {url}/billing/  operators' console: {url}/admin/")
         login = json.dumps(asdict(made[0]) if made else {"email": "...", "password": "..."})
         elsewhere = self.data_dir != Path(DEFAULT_DATA_DIR).resolve()
         prefix = f"DATA_DIR={shlex.quote(str(self.data_dir))} " if elsewhere else ""

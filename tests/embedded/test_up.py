@@ -138,6 +138,7 @@ def test_a_platform_rises_alone_leaves_nothing_and_rises_again(directory: Path):
         first.serves()
         assert re.search(rf"at http://127.0.0.1:{first.port} \(ready in [\d.]+ s", first.text)
         assert "demo sign-in: " in first.text
+        assert f"dashboard: http://127.0.0.1:{first.port}/billing/" in first.text
         assert first.get("/health") == (200, b'{"status":"ok"}')
         assert first.get("/ready") == (200, b'{"status":"ready"}')
         _a_second_start_is_refused(first)
