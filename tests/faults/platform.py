@@ -69,6 +69,20 @@ class Platform:
             return False
         return True
 
+    def command(self, *words: str) -> str:
+        """What a command of `manage.py` beside the platform prints; raises when it fails."""
+        env = {name: os.environ[name] for name in KEPT if name in os.environ}
+        env["DATA_DIR"] = str(self.data_dir)  # where commands find addresses and keys
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=ROOT,
+            env=env,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout
+
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """The rows of a query, asked of the platform's database directly."""
         with psycopg.connect(self.environment["DATABASE_OWNER_URL"]) as connection:

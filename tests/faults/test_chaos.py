@@ -21,7 +21,8 @@ from tests.waiting import eventually
 RUN_LIMIT_S = 120
 TOKENS = 150
 PAUSES_S = (0.5, 3.5)  # between two faults
-VICTIMS = ("web-1", "web-2", "agents-1", "agents-2", "redis", "postgres")
+VICTIMS = ("web-1", "web-2", "agents-1", "agents-2", "redis", "postgres", "flush")
+STORES = ("postgres", "flush")
 
 
 @dataclass(slots=True)
@@ -31,12 +32,13 @@ class Chaos:
     platform: Platform
     seed: int
     kills: int
+    victims: tuple[str, ...]
 
     async def rage(self) -> Counter[str]:
         chance, dead = random.Random(self.seed), Counter[str]()
         while sum(dead.values()) - dead["flush"] < self.kills:
             await asyncio.sleep(chance.uniform(*PAUSES_S))
-            victim = chance.choice((*VICTIMS, "flush"))
+            victim = chance.choice(self.victims)
             struck = (
                 self.platform.flush_redis() if victim == "flush" else self.platform.kill(victim)
             )
@@ -44,13 +46,15 @@ class Chaos:
         return dead
 
 
-async def _storm(platform: Platform, *, seed: int, kills: int, streams: int) -> list[Reader]:
+async def _storm(
+    platform: Platform, *, seed: int, kills: int, streams: int, victims: tuple[str, ...]
+) -> list[Reader]:
     """Keep `streams` clients reading, each run followed by another, until the rage is over."""
     async with Client(platform.url) as client:
         await client.sign_in(**platform.user)
         workspace = (await client.call("GET", "/workspaces"))["items"][0]["id"]
         token = client.access
-    rage = asyncio.create_task(Chaos(platform, seed, kills).rage())
+    rage = asyncio.create_task(Chaos(platform, seed, kills, victims).rage())
 
     async def one_client(number: int) -> list[Reader]:
         readers: list[Reader] = []
@@ -115,7 +119,7 @@ async def _survives(tmp_path: Path, *, seed: int, kills: int, streams: int) -> N
     with running_platform(
         tmp_path, "--web", "2", "--agents", "2", BILLING_MIN_LEASE_S="30"
     ) as platform:
-        readers = await _storm(platform, seed=seed, kills=kills, streams=streams)
+        readers = await _storm(platform, seed=seed, kills=kills, streams=streams, victims=VICTIMS)
         _check_streams(platform, readers)
         await _check_metering(platform)
 
@@ -132,3 +136,17 @@ async def test_a_few_kills_lose_and_double_nothing(tmp_path):
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_hundred_kills_lose_and_double_nothing(tmp_path, seed):
     await _survives(tmp_path, seed=seed, kills=30, streams=12)
+
+
+@pytest.mark.faults
+@pytest.mark.scale
+@pytest.mark.timeout(900)
+async def test_money_outlives_its_stores(tmp_path):
+    """PostgreSQL is killed and Redis emptied, again and again, under paid calls."""
+    with running_platform(
+        tmp_path, "--web", "2", "--agents", "2", BILLING_MIN_LEASE_S="30"
+    ) as platform:
+        readers = await _storm(platform, seed=8, kills=6, streams=6, victims=STORES)
+        _check_streams(platform, readers)
+        await _check_metering(platform)
+        assert "BROKEN" not in platform.command("billing_verify")
