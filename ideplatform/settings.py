@@ -157,6 +157,7 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["ideplatform.kit.limits.RequestLimit"],
     "DEFAULT_PARSER_CLASSES": ["ideplatform.kit.parsers.GuardedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["ideplatform.kit.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "ideplatform.kit.renderers.Negotiation",
     "DEFAULT_SCHEMA_CLASS": "ideplatform.kit.openapi.DescribedSchema",
     "EXCEPTION_HANDLER": "ideplatform.kit.rest.exception_handler",
     "COERCE_DECIMAL_TO_STRING": True,

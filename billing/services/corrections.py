@@ -203,10 +203,12 @@ _TOKENS: Final = (
 def _leaves_less(event: UsageEvent, asked: UsageCorrection) -> bool:
     """Whether a token count would fall below zero, or below one of its parts."""
     earlier = UsageCorrection.objects.filter(event=event).aggregate(
-        **{name: Sum(f"delta_{name}") for name in _TOKENS}
+        *(Sum(f"delta_{name}") for name in _TOKENS)
     )
     left = {
-        name: getattr(event, name) + (earlier[name] or 0) + getattr(asked, f"delta_{name}")
+        name: getattr(event, name)
+        + (earlier[f"delta_{name}__sum"] or 0)
+        + getattr(asked, f"delta_{name}")
         for name in _TOKENS
     }
     return bool(

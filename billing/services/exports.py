@@ -274,8 +274,8 @@ def _patient() -> Iterator[None]:
         yield
     finally:
         with connection.cursor() as cursor:
-            for name in names:
-                cursor.execute(f"RESET {name}")
+            cursor.execute("RESET statement_timeout")
+            cursor.execute("RESET transaction_timeout")
 
 
 def _queue(export_id: UUID) -> None:

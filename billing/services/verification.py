@@ -13,9 +13,10 @@ from typing import Final
 from django.db import connection, transaction
 
 from billing.services import rollups
+from ideplatform.kit.db import allow_long_transaction
 from ideplatform.observability import metrics
 
-_TIMEOUT_MS: Final = 600_000
+_TIMEOUT_S: Final = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,8 +343,7 @@ def _found() -> Iterator[Breach]:
     with transaction.atomic(), connection.cursor() as cursor:
         if not _is_nested():
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            cursor.execute(f"SET LOCAL statement_timeout = {_TIMEOUT_MS}")
-            cursor.execute(f"SET LOCAL transaction_timeout = {_TIMEOUT_MS}")
+            allow_long_transaction(seconds=_TIMEOUT_S)
         for invariant in INVARIANTS:
             cursor.execute(invariant.sql)
             for (row,) in cursor.fetchall():

@@ -71,9 +71,18 @@ def test_a_member_of_a_wrong_type_is_refused_with_a_pointer_to_it(one: Documente
             f"{name} = {shown(value)}": faults
             for name, schema in form_of(one)["properties"].items()
             for value in wrong_values(schema)
+            if not _means_something(one, name, value)
             if (faults := _refused(stage, one, name, value))
         }
     assert found == {}
+
+
+def _means_something(one: Documented, name: str, value: object) -> bool:
+    """A vendor's own counts may be any object, and `events` makes a batch of a reported call: what
+    is wrong inside one is `tests/billing/test_client_usage.py`'s to show.
+    """
+    is_report = one.id == "report_usage"
+    return is_report and (name == "events" or (name == "raw_usage" and isinstance(value, dict)))
 
 
 def _refused(stage: operations.Stage, one: Documented, name: str, value: object) -> list[str]:

@@ -52,14 +52,27 @@ WRITES_SQL = {
     "agents.services.steps",
     "billing.management.commands.import_prices",
     "billing.selectors.funds",
-    "billing.selectors.summaries",
+    "billing.selectors.statements",
+    "billing.selectors.sums",
+    "billing.services.balances",
     "billing.services.budgets",
+    "billing.services.console",
+    "billing.services.corrections",
     "billing.services.customers",
+    "billing.services.exports",
+    "billing.services.gauges",
     "billing.services.holds",
     "billing.services.ledger",
     "billing.services.price_versions",
+    "billing.services.prices",
+    "billing.services.reconcile.books",
+    "billing.services.reports",
+    "billing.services.rerating",
+    "billing.services.rollups",
+    "billing.services.statements",
     "billing.services.usage",
     "billing.services.verification",
+    "billing.stripe.inbox",
     "ideplatform.kit.db",
     "ideplatform.outbox.facts",
     "ideplatform.probes",
@@ -107,10 +120,16 @@ def test_r1_no_query_takes_its_words_from_a_caller():
         for path in filter(_parts, source.files())
         for name, call in _calls(path)
         if source.name(path) != "billing/selectors/summaries.py"
-        if (name in FREE_SQL and _of_the_orm(call))
+        if (name in FREE_SQL and _of_the_orm(call) and not _is_constant(call))
         or (name in NAMED_BY_CALLERS and any(keyword.arg is None for keyword in call.keywords))
     ]
     assert found == []
+
+
+def _is_constant(call: ast.Call) -> bool:
+    """A statement that its module keeps under a name in capitals."""
+    statement = call.args[0] if call.args else None
+    return isinstance(statement, ast.Name) and statement.id.isupper()
 
 
 def _of_the_orm(call: ast.Call) -> bool:
