@@ -130,6 +130,11 @@ class PriceBook:
         for alias in aliases:
             self._aliases[alias.provider_type, alias.alias].append(alias)
 
+    @property
+    def provider_types(self) -> list[str]:
+        """The vendors that have any price."""
+        return sorted({vendor for vendor, _ in self._exact} | self._patterns.keys())
+
     def _card(self, price: Price) -> _Card:
         if price.match == PriceMatch.EXACT:
             return self._exact[price.provider_type, price.pattern]

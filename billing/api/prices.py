@@ -39,10 +39,8 @@ class Prices(APIView):
         vendor = asked.get("provider_type", "")
         rules = selectors.markups_of(actor, at=at, organization_id=asked.get("organization_id"))
         if "model" in asked:
-            book = prices.current()
-            items = selectors.prices_of_model(
-                actor, book, at=at, model=asked["model"], provider_type=vendor
-            )
+            named = prices.deciding(model=asked["model"], at=at, provider_type=vendor)
+            items = selectors.prices_named(actor, named)
             cursor = ""
         else:
             page = selectors.prices_page(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -10,9 +11,7 @@ from django.db.models import Q
 from accounts.selectors import personal_organization_id
 from accounts.services import access
 from accounts.types import Actor, Permission
-from billing import pricing
 from billing.models import MarkupRule, Price
-from billing.pricing import PriceBook
 from ideplatform.kit import paging
 from ideplatform.kit.paging import Page
 
@@ -39,25 +38,12 @@ def prices_page(
     )
 
 
-def prices_of_model(
-    actor: Actor, book: PriceBook, *, at: datetime, model: str, provider_type: str = ""
-) -> list[Price]:
-    """The prices by which a model's calls would be charged at a moment, aliases and globs
-    included: one for each class, tier, region and threshold that has one.
-    """
+def prices_named(actor: Actor, price_ids: Iterable[UUID]) -> list[Price]:
+    """Some published prices, by vendor, tier, region and class."""
     access.authorise_listing(actor, Permission.BILLING_VIEW)
-    rows = Price.objects.filter(is_published=True, effective__contains=at)
-    if provider_type:
-        rows = rows.filter(provider_type=provider_type)
-    types = rows.order_by("provider_type").values_list("provider_type", flat=True).distinct()
-    found = [
-        price.id
-        for name in types
-        for price in book.in_force(pricing.Model(provider_type=name, name=model, at=at))
-    ]
-    known = Price.objects.filter(pk__in=found).select_related("version")
+    found = Price.objects.filter(is_published=True, pk__in=list(price_ids))
     return list(
-        known.order_by(
+        found.select_related("version").order_by(
             "provider_type", "service_tier", "region", "unit_class", "context_over_tokens", "pk"
         )
     )

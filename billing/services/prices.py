@@ -63,6 +63,16 @@ def tariff() -> Tariff:
         return Tariff(book=_Loaded.book, rules=_rules(rules) if rules else ())
 
 
+def deciding(*, model: str, at: datetime, provider_type: str = "") -> list[UUID]:
+    """The prices by which a model's calls would be charged at a moment, aliases and globs
+    included: one for each class, tier, region and threshold that has one.
+    """
+    book = current()
+    vendors = [provider_type] if provider_type else book.provider_types
+    models = (pricing.Model(provider_type=name, name=model, at=at) for name in vendors)
+    return [price.id for one in models for price in book.in_force(one)]
+
+
 def shipped() -> PriceList:
     """The lists that come with the platform."""
     return price_files.read({name: (DATA / name).read_text("utf-8") for name in SHIPPED})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from decimal import Decimal
 
 import pytest
 import websockets
@@ -12,7 +13,7 @@ from accounts.services import tickets
 from agents.models import Run as RunRow
 from agents.services import conversations, runs
 from agents.types import ConversationVisibility
-from billing.models import UsageEvent
+from billing.models import LedgerAccount, UsageEvent
 from ideplatform.kit import ids
 from ideplatform.kit.db import run_db
 from tests.agents.builders import a_desk, a_run
@@ -54,6 +55,15 @@ async def test_a_start_is_answered_by_its_run_to_the_end(live_web, desk, token):
     assert kinds[:3] == ["run", "run", "plan"]
     assert kinds[-3:] == ["usage", "step", "complete"]
     assert frames[-1]["metadata"]["outcome"] == "completed"
+    held = await run_db(_held)
+    assert Decimal(frames[-1]["metadata"]["balance_after"]) == held
+
+
+def _held() -> Decimal:
+    """What the wallets of whoever paid hold."""
+    payer = UsageEvent.objects.values_list("customer", flat=True).get()
+    wallets = LedgerAccount.objects.filter(customer=payer)
+    return sum(wallets.values_list("posted", flat=True), Decimal(0))
 
 
 async def test_the_founding_client_gets_deltas_one_end_and_a_normal_close(live_web, desk, token):
@@ -65,7 +75,7 @@ async def test_the_founding_client_gets_deltas_one_end_and_a_normal_close(live_w
     assert {f["type"] for f in frames} == {"delta", "complete"}
     assert "".join(f["content"] for f in frames[:-1]) == "Echo: seed words"
     assert frames[0]["metadata"]["model"] == "sim-echo"
-    assert set(frames[-1]["metadata"]) >= {"total_tokens", "cost"}
+    assert set(frames[-1]["metadata"]) >= {"total_tokens", "cost", "balance_after"}
 
 
 async def test_the_founding_client_is_told_a_failure_without_its_cause(live_web, desk, token):
