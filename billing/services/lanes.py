@@ -180,7 +180,7 @@ class Lane(Generic[T, R]):
         for tries_left in reversed(range(_TRIES)):
             self._connection.keep()
             try:
-                return self._work(items)
+                return self._whole(items)
             except (OperationalError, InterfaceError) as lost:
                 if not is_lost(lost) and self._connection.is_alive():
                     raise
@@ -188,6 +188,13 @@ class Lane(Generic[T, R]):
                     self._leave(items)
                     raise DatabaseDown(retry_after_s=2) from lost
         raise AssertionError("the last try raises")
+
+    def _whole(self, items: Sequence[T]) -> Sequence[R | Exception]:
+        """An answer for each: one too few would end the lane, and all who wait would wait on."""
+        answers = self._work(items)
+        if len(answers) != len(items):
+            raise RuntimeError(f"{self._name} answered {len(answers)} of {len(items)}")
+        return answers
 
     def _take_back(self, left: list[T]) -> bool:
         """Undo; whether that could be done."""
