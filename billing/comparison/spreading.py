@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal, localcontext
 from uuid import UUID
 
 from ideplatform.kit import money
@@ -42,8 +42,9 @@ def spread(quantity: int, cost: Decimal, parts: Sequence[Part]) -> list[Delta]:
     Adds up exactly, unless more is taken than there is: then nothing is left.
     """
     pool = _pool(quantity, cost, parts)
-    quantities = _shared(quantity, pool, [Decimal(part.quantity) for part in pool], whole=True)
-    costs = _shared(cost, pool, [part.cost for part in pool], whole=False)
+    with localcontext(money.EXACT):
+        quantities = _shared(quantity, pool, [Decimal(part.quantity) for part in pool], whole=True)
+        costs = _shared(cost, pool, [part.cost for part in pool], whole=False)
     found = [
         Delta(event_id=part.event_id, quantity=int(count), cost=amount)
         for part, count, amount in zip(pool, quantities, costs, strict=True)
@@ -82,20 +83,26 @@ def _shared(
 def _proportional(
     wanted: Decimal, held: dict[UUID, Decimal], *, whole: bool
 ) -> Iterable[tuple[UUID, Decimal]]:
-    """Each owner's share of what is wanted; the last one gets what rounding left."""
-    owners = sorted(held, key=str)
-    everything, left = money.total(list(held.values())), wanted
-    for owner in owners[:-1]:
-        exact = (
-            money.EXACT.divide(money.EXACT.multiply(wanted, held[owner]), everything)
-            if everything
-            else money.ZERO
-        )
-        share = Decimal(int(exact)) if whole else money.quantise(exact)
-        left = money.total([left, -share])
-        yield owner, share
-    if owners:
-        yield owners[-1], left
+    """Each owner's share of what is wanted.
+
+    What rounding down left goes to the last owners who have more than their share, so that nobody
+    is asked for what another one still has; the last of all gets what is beyond everything.
+    """
+    everything = money.total(list(held.values()))
+    step = Decimal(1) if whole else money.PLACES
+    shares = {
+        owner: (wanted * held[owner] / everything).quantize(step, ROUND_DOWN)
+        if everything
+        else money.ZERO
+        for owner in sorted(held, key=str)
+    }
+    left = wanted - money.total(list(shares.values()))
+    for owner in reversed(shares):
+        more = min(left, max(held[owner] - shares[owner], money.ZERO))
+        shares[owner], left = shares[owner] + more, left - more
+    if shares:
+        shares[next(reversed(shares))] += left
+    return shares.items()
 
 
 def _greedy(

@@ -57,6 +57,15 @@ def test_without_events_there_is_nothing_to_spread():
     assert spread(-3, USD("-1"), []) == []
 
 
+def test_what_rounding_left_is_taken_where_something_is():
+    parts = [
+        a_part(1, 1, "0", customer=1),
+        a_part(2, 1, "0", customer=2),
+        a_part(3, 0, "0", customer=3),
+    ]
+    assert spread(-1, USD(0), parts) == [a_delta(2, -1, "0")]
+
+
 PARTS = st.builds(
     Part,
     event_id=st.uuids(),
