@@ -10,7 +10,8 @@ UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .uv-venv/bin
 VENV := .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
 PY := $(VENV)/bin/python
 RUN_TESTS := $(PY) -m pytest
-PARALLEL := -n $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+# One more than there are cores: a test often waits for its database or another process.
+PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 SYNC := $(UV) sync --frozen --inexact --quiet $(if $(PYTHON),--python $(PYTHON))
