@@ -411,7 +411,6 @@ def _parts_of(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-@pytest.mark.scale
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", MUTANTS)
 def test_a_planted_fault_is_noticed(priced: None, fault: str) -> None:
@@ -419,7 +418,6 @@ def test_a_planted_fault_is_noticed(priced: None, fault: str) -> None:
     _require_noticed(Alone)
 
 
-@pytest.mark.scale
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", RICH_MUTANTS)
 def test_a_planted_fault_in_whole_sets_is_noticed(priced: None, fault: str) -> None:
