@@ -72,6 +72,18 @@ class PriceVersionConflict(Conflict):
     code, title = "price_version_conflict", "The price version cannot be published"
 
 
+class MarkupConflict(Conflict):
+    """Another rule of the same calls is planned, or the rule has ended already."""
+
+    code, title = "markup_conflict", "The markup cannot be changed so"
+
+
+class MarkupJump(Conflict):
+    """A markup that is probably a mistake."""
+
+    code, title = "markup_jump", "A markup changed too much to be asked for unseen"
+
+
 class QueryTooBroad(InvalidInput):
     """The answer would take too long or be too long; a narrower question will do."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 
 from billing.services.adjustments import MOST_USD, Grounds
-from billing.types import ServiceTier, UnitClass
+from billing.types import MarkupKind, ServiceTier, UnitClass
 from ideplatform.kit import ids
 
 
@@ -114,4 +114,47 @@ class Publish(Dialog):
     )
     accepts_jumps = forms.BooleanField(
         required=False, label="Prices that move by more than half are meant"
+    )
+
+
+class Markup(Dialog):
+    """A markup, and of which calls it is; what is empty is any."""
+
+    reason = forms.CharField(max_length=300, help_text="The approver reads it.")
+    kind = forms.ChoiceField(
+        choices=[
+            (MarkupKind.PERCENT, "Percent of the vendor's price"),
+            (MarkupKind.PER_UNIT, "USD for each token"),
+            (MarkupKind.PER_REQUEST, "USD for each call"),
+        ]
+    )
+    value = forms.DecimalField(
+        max_digits=24, decimal_places=15, help_text="20 is 20 %; below zero a discount."
+    )
+    customer = forms.UUIDField(required=False, help_text="Its id; empty: every customer.")
+    provider_type = forms.CharField(max_length=30, required=False, label="Vendor")
+    model_glob = forms.CharField(
+        max_length=200, required=False, label="Model", help_text="* and ? match any text."
+    )
+    priority = forms.IntegerField(
+        initial=0, min_value=-1_000, max_value=1_000, help_text="The highest decides alone."
+    )
+    starts_at = forms.DateTimeField(
+        required=False, label="From (UTC)", help_text="Empty: from the moment of approval."
+    )
+    ends_at = forms.DateTimeField(required=False, label="Until (UTC)", help_text="Empty: for ever.")
+    accepts_jump = forms.BooleanField(required=False, label="It is meant, odd as it looks")
+
+    def clean_value(self) -> Decimal:
+        """Only percent may be below zero."""
+        value: Decimal = self.cleaned_data["value"]
+        if value < 0 and self.cleaned_data.get("kind") != MarkupKind.PERCENT:
+            raise forms.ValidationError("A fee is 0 or more.")
+        return value
+
+
+class MarkupEnd(Dialog):
+    reason = forms.CharField(max_length=300, help_text="The approver reads it.")
+    ends_at = forms.DateTimeField(
+        required=False, label="From (UTC)", help_text="Empty: at the moment of approval."
     )
