@@ -136,16 +136,16 @@ def finish(
 ) -> Settlement:
     """Settle a call that was answered whole, for a runner that died before it could, by its count.
 
-    A call that is settled already, by its runner or the sweep, is answered as it stands.
-    Raises HoldEnded for a call that was never dispatched here.
+    A call that is settled already, by its runner or the sweep, is answered as it stands, also long
+    after its hold was forgotten. Raises HoldEnded for a call that was never dispatched here.
     """
     held = Hold.objects.select_for_update(no_key=True)
     hold = held.filter(request_id=request_id, attempt=attempt).first()
-    if hold is None:
-        raise errors.HoldEnded
     settled = usage.found(request_id=request_id, attempt=attempt)
     if settled is not None:
         return settled
+    if hold is None:
+        raise errors.HoldEnded
     left = _recovered(hold, database_now())
     answered = dataclasses.replace(
         left,
