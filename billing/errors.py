@@ -97,7 +97,10 @@ class InsufficientCredits(PaymentRequired):
 
 
 class BudgetExceeded(PaymentRequired):
-    """A budget's hard limit is reached; `degrade_to` names a cheaper model where one is set."""
+    """A budget's hard limit is reached; `degrade_to` names a cheaper model where one is set.
+
+    `approval_id` names what whoever manages the money can grant, where the budget lets them.
+    """
 
     code, title = "budget_exceeded", "A budget's limit is reached"
 
@@ -228,6 +231,16 @@ class WebhookOfOtherMode(MalformedRequest):
 
 class TooManyBudgets(Conflict):
     code, title = "too_many_budgets", "An organization may have at most 100 budgets"
+
+
+class BudgetInherited(Conflict):
+    """Other budgets take their limit from this one; change or end them first."""
+
+    code, title = "budget_inherited", "Other budgets take their limit from this one"
+
+
+class BudgetApprovalClosed(Conflict):
+    code, title = "budget_approval_closed", "This was decided, or its window is over"
 
 
 class NoReport(Conflict):

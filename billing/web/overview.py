@@ -92,7 +92,7 @@ def limit(one: Filled) -> Limit:
     return Limit(
         budget=one,
         fill=fill,
-        gauge=charts.gauge(fill.spent, fill.held, one.limit),
+        gauge=charts.gauge(fill.spent, fill.held, one.limit_in(fill)),
         percent=one.percent(fill),
     )
 

@@ -24,7 +24,7 @@ def an_operator(*groups: str, **columns: Any) -> Actor:
     return an_actor(user, session_id=session.pk)
 
 
-def approved(kind: ApprovalKind, customer_id: Any = None, **payload: Any) -> ApprovalRequest:
+def approved(kind: ApprovalKind, customer_id: Any = None, /, **payload: Any) -> ApprovalRequest:
     """A request that two people have agreed on in this transaction, for what it covers."""
     one, other = an_operator(), an_operator()
     request = ApprovalRequest.objects.create(
