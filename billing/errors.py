@@ -158,6 +158,10 @@ class CorrectionTooLarge(InvalidInput):
     code, title = "correction_too_large", "A correction cannot leave less than nothing"
 
 
+class CorrectionUnpriced(Conflict):
+    code, title = "correction_unpriced", "These counts have no price; give the costs yourself"
+
+
 class UsageMovedOtherwise(Conflict):
     """The call's money was reversed by hand, so what is left to correct needs a person's eye."""
 

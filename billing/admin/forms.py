@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 
 from billing.services.adjustments import MOST_USD, Grounds
-from billing.types import MarkupKind, ServiceTier, UnitClass
+from billing.services.correction_facts import Facts
+from billing.types import CorrectionReason, MarkupKind, ServiceTier, UnitClass
 from ideplatform.kit import ids
+
+MOST_COUNTED: Final = 10_000_000_000
 
 
 class Dialog(forms.Form):
@@ -69,6 +73,59 @@ class Refund(Dialog):
 
 class Undo(Dialog):
     txn = forms.UUIDField(label="Transaction", help_text="The id of a ledger transaction.")
+
+
+class Correction(Dialog):
+    """What holds of a call from now on: its costs, and how much of each class it used."""
+
+    correction = forms.ChoiceField(
+        label="What happened",
+        choices=[
+            (CorrectionReason.LATE_REPORT, "The vendor reported late"),
+            (CorrectionReason.PRICE_ERROR, "The price was wrong"),
+            (CorrectionReason.DUPLICATE, "The call was counted twice"),
+            (CorrectionReason.ESTIMATE_TRUED_UP, "An estimate became exact"),
+            (CorrectionReason.GOODWILL, "Goodwill"),
+        ],
+    )
+    billed_cost = _amount(
+        label="Billed, USD",
+        min_value=Decimal(0),
+        required=False,
+        help_text="Empty: as it is; with other counts, as these are priced.",
+    )
+    estimated_cost = _amount(
+        label="The vendor's cost, USD",
+        min_value=Decimal(0),
+        required=False,
+        help_text="Empty: as it is; with other counts, as these are priced.",
+    )
+
+    def __init__(self, data: Any = None, *, counts: Mapping[UnitClass, int], **kwargs: Any) -> None:
+        """`counts` is what holds now: it stands in the form, and where a count is left out."""
+        super().__init__(data, **kwargs)
+        self.counts = counts
+        for unit_class in UnitClass:
+            self.fields[unit_class.value] = forms.IntegerField(
+                label=unit_class.value.replace("_", " ").capitalize(),
+                min_value=0,
+                max_value=MOST_COUNTED,
+                required=False,
+                initial=counts.get(unit_class, 0),
+            )
+        self.order_fields([name for name in self.fields if name not in Dialog.base_fields])
+
+    def facts(self) -> Facts:
+        given = self.cleaned_data
+        counts = {
+            name: self.counts.get(name, 0) if given[name.value] is None else given[name.value]
+            for name in UnitClass
+        }
+        return Facts(
+            quantities={name: count for name, count in counts.items() if count},
+            estimated_cost=given["estimated_cost"],
+            billed_cost=given["billed_cost"],
+        )
 
 
 class Decision(forms.Form):

@@ -40,6 +40,7 @@ def approved(kind: ApprovalKind, customer_id: Any = None, /, **payload: Any) -> 
         approver_session_id=other.session_id,
         decided_at=request.created_at,
     )
+    request.refresh_from_db()
     return request
 
 

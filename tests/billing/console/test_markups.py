@@ -207,7 +207,7 @@ def test_others_look_at_markups_and_change_none(team, group):
         ("percent", "2000", "would be billed 21 USD. If 20 % is meant, enter 20."),
         ("percent", "20000000", "would be billed 200001 USD"),
         ("percent", "-101", "a whole discount is -100."),
-        ("per_unit", "0.5", "500000 USD per million tokens. If 0.5 USD is the fee of a million"),
+        ("per_unit", "0.5", "If 0.5 USD is the fee of a million tokens, enter 0.0000005."),
         ("per_unit", "0.0003", "300 USD per million tokens"),
         ("per_unit", "0.00005", "500 times off the present 0.0000001 USD"),
         ("per_request", "11", "11 USD for each call, however short."),
