@@ -25,10 +25,11 @@ from ideplatform.kit import clock, money
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """A budget as a bar: its fullest subject."""
+    """A budget as a bar: its fullest subject; `limit` counts what was granted for the window."""
 
     budget: Filled
     fill: Fill
+    limit: Decimal
     gauge: Gauge
     percent: int | None
 
@@ -92,6 +93,7 @@ def limit(one: Filled) -> Limit:
     return Limit(
         budget=one,
         fill=fill,
+        limit=one.limit_in(fill),
         gauge=charts.gauge(fill.spent, fill.held, one.limit_in(fill)),
         percent=one.percent(fill),
     )
