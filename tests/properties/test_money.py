@@ -201,7 +201,8 @@ class Money(RuleBasedStateMachine):
         assert verification.breaches() == []
 
     def _call(self, amount: Decimal, user: UUID, **facts: Any) -> Reservation:
-        call = a_reservation(self.team, str(amount), user_id=user, **facts)
+        # Longer than all stories together: a lease ends when a story says so.
+        call = a_reservation(self.team, str(amount), user_id=user, lease_s=86_400, **facts)
         self.calls[call.hold_id] = call
         return call
 
