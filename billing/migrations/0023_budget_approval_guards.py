@@ -18,6 +18,7 @@ DROP FUNCTION billing_reserve(jsonb);
 DROP FUNCTION billing_reserve_all(jsonb, timestamptz);
 DROP FUNCTION billing_admit(uuid, boolean, uuid[], numeric, numeric);
 """
+DROP_BACK = DROP.replace("numeric, numeric);", "numeric, numeric, boolean);")
 BEFORE = "".join(
     (
         RESERVE_BEFORE.ADMIT,
@@ -30,8 +31,8 @@ BEFORE = "".join(
 FUNCTIONS = """
 CREATE FUNCTION billing_admit(
     payer uuid, pays boolean, period_ids uuid[], bound numeric, expected numeric,
-    OUT amount numeric, OUT headroom numeric, OUT refusal text, OUT limit_source text,
-    OUT limit_id uuid, OUT resets_at timestamptz, OUT degrade_to text,
+    is_running boolean, OUT amount numeric, OUT headroom numeric, OUT refusal text,
+    OUT limit_source text, OUT limit_id uuid, OUT resets_at timestamptz, OUT degrade_to text,
     OUT approval_id uuid
 ) LANGUAGE plpgsql AS $$
 DECLARE
@@ -64,11 +65,13 @@ BEGIN
     IF tight.room < amount THEN
         refusal := CASE
             WHEN amount > tight.hard THEN 'exceeds_limit'
-            WHEN tight.spent + amount <= tight.hard AND tight.held > 0 THEN 'in_flight_exhausted'
+            WHEN tight.spent + amount <= tight.hard AND tight.held > 0 AND NOT is_running
+                THEN 'in_flight_exhausted'
             ELSE 'budget_exceeded' END;
         limit_source := 'budget'; limit_id := tight.budget_id;
         resets_at := tight.ends_at; degrade_to := nullif(tight.degrade_to, '');
         -- What runs may give the money back; only where it cannot, somebody is asked for more.
+        -- (What is in flight of a running call is this very call.)
         IF tight.on_hard = 'approve' AND refusal <> 'in_flight_exhausted' THEN
             INSERT INTO billing_budget_approvals AS a (id, period_id, needs, state, granted)
             VALUES (gen_random_uuid(), tight.period_id, amount - tight.room, 'open', 0)
@@ -213,7 +216,8 @@ BEGIN
                 ORDER BY p.id);
         END IF;
         SELECT * INTO verdict FROM billing_admit(
-            c.organization_id, c.billing_mode = 'platform', period_ids, c.bound, c.expected);
+            c.organization_id, c.billing_mode = 'platform', period_ids, c.bound, c.expected,
+            false);
         IF verdict.refusal IS NOT NULL THEN
             RETURN QUERY SELECT c.ord, NULL::uuid, NULL::text, verdict.amount, NULL::timestamptz,
                 false, verdict.refusal, verdict.limit_source, verdict.limit_id,
@@ -264,7 +268,7 @@ BEGIN
         ELSE
             SELECT * INTO verdict FROM billing_admit(
                 h.customer_id, h.billing_mode = 'platform', h.budget_period_ids,
-                one.amount - h.budget_amount, one.amount - h.budget_amount);
+                one.amount - h.budget_amount, one.amount - h.budget_amount, true);
             IF verdict.refusal IS NULL THEN
                 UPDATE billing_holds b SET
                     amount = CASE WHEN h.billing_mode = 'platform' THEN one.amount ELSE 0 END,
@@ -399,5 +403,5 @@ class Migration(migrations.Migration):
     operations = [
         migrations.RunSQL(APPROVALS, APPROVALS_BACK),
         migrations.RunSQL(INHERITED, INHERITED_BACK),
-        migrations.RunSQL(DROP + FUNCTIONS, DROP + BEFORE),
+        migrations.RunSQL(DROP + FUNCTIONS, DROP_BACK + BEFORE),
     ]

@@ -242,6 +242,7 @@ def test_no_other_way_leads_beyond_the_limit(owner, team, statement):
     asked = refused(team, "1.5")
     budget_approvals.grant(actor=actor_of(owner), budget_id=budget.pk, approval_id=asked.pk)
     refused(team, "3")
+    connection.check_constraints()
     before = list(BudgetApproval.objects.order_by("pk").values())
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement)
@@ -249,8 +250,7 @@ def test_no_other_way_leads_beyond_the_limit(owner, team, statement):
     assert BudgetPeriod.objects.get().granted == usd("0.5")
 
 
-@pytest.mark.django_db(transaction=True)
-def test_two_who_grant_at_once_grant_once():
+def test_two_who_grant_at_once_grant_once(committed_db):
     team, owner = a_customer(paid="10"), a_user()
     join_organization(team, owner, OrganizationRole.OWNER)
     budget = a_limit(team, "1")
@@ -346,8 +346,7 @@ def test_a_senseless_decision_is_refused_with_a_pointer(owner, team, body, point
 def test_an_approval_of_another_budget_is_not_found(owner, team):
     asked = refused(team, "1.5") if a_limit(team, "1") else None
     other = a_budget(team, "100")
-    stranger = a_user()
-    foreign = a_budget(an_organization(stranger), "1")
+    foreign = a_budget(a_customer(), "1")
     for budget in (other, foreign):
         path = f"{BUDGETS}/{budget.pk}/approvals/{asked.pk}"
         answer = client(owner).post(path, {"action": "grant"}, content_type="application/json")

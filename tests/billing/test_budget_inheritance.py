@@ -9,7 +9,7 @@ from django.test import Client
 from accounts.services import sessions
 from billing import errors
 from billing.models import Budget
-from billing.services import holds
+from billing.services import customers, holds
 from billing.types import PeriodKind
 from ideplatform.kit import clock, ids
 from tests.billing.calls import usd
@@ -26,7 +26,9 @@ def owner(db):
 
 @pytest.fixture
 def team(owner):
-    return an_organization(owner)
+    organization = an_organization(owner)
+    customers.ensure([organization.pk])
+    return organization
 
 
 class Rest:
@@ -129,7 +131,7 @@ def test_no_budget_inherits_from_itself_or_while_it_has_heirs(rest):
 
 
 def test_a_foreign_budget_gives_nothing(rest):
-    foreign = a_budget(an_organization(a_user()), "7")
+    foreign = a_budget(a_customer(), "7")
     gone = rest.make(hard="2").json()["id"]
     rest.client.delete(f"{BUDGETS}/{gone}")
     for source in (foreign.pk, gone, ids.new()):
