@@ -56,15 +56,15 @@ class Summary(APIView):
 
     def get(self, request: Request) -> Response:
         asked = serializers.query(serializers.SummaryForm, request)
-        found = selectors.summary(
+        found = balances.overview(
             actor_of(request),
             serializers.window(asked),
+            organization_id=asked.get("organization_id"),
             filters=serializers.filters(asked),
             group_by=serializers.group_by(asked),
             compares="compare" in asked,
         )
-        funds, limits = balances.seen_with_summary(actor_of(request), asked.get("organization_id"))
-        return Response(serializers.summary(found, funds, limits))
+        return Response(serializers.summary(found.summary, found.funds, found.budgets))
 
 
 class Balance(APIView):

@@ -21,6 +21,7 @@ from billing.web.charts import Chart, Gauge, Series
 from billing.web.pages import BillingPage
 from billing.windows import Window, before
 from ideplatform.kit import clock, money
+from ideplatform.kit.db import snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +43,9 @@ class Overview(BillingPage):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         window = self.month()
-        found = summary(self.actor, window, filters=self.filters(), compares=True)
-        funds, budgets = self._money()
+        with snapshot():  # what was spent has left the balance beside it
+            found = summary(self.actor, window, filters=self.filters(), compares=True)
+            funds, budgets = self._money()
         context = {
             "found": found,
             "funds": funds,
