@@ -11,7 +11,7 @@ from django.test import Client
 from accounts.models import User
 from accounts.services import sessions
 from billing.models import Budget
-from billing.services import holds, usage
+from billing.services import customers, holds, usage
 from ideplatform.kit import clock
 from ideplatform.kit.db import database_now, snapshot
 from tests.billing.calls import SIMULATOR, publish, usd
@@ -29,6 +29,7 @@ _BARRIER = "LOCK TABLE billing_ledger_accounts, billing_budgets IN ACCESS EXCLUS
 def a_running_call(owner: User):
     """An organization of 5 USD with a budget of 10, and a call that is about to end."""
     team = an_organization(owner)
+    customers.ensure([team.pk])
     a_budget(team, "10")
     call = a_reservation(team, "1")
     holds.reserve(call)

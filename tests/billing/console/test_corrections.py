@@ -77,9 +77,9 @@ def test_one_person_gives_a_little_back(team, desk):
     entry = BillingAudit.objects.get(action="usage.corrected")
     assert (entry.actor_id, entry.customer_id) == (desk.user.pk, team.pk)
     assert (entry.details["event_id"], entry.details["ticket"]) == (str(event.pk), "T-9")
-    assert HandMove.objects.get(pk=row.pk).amount == usd("0.0004")
     assert "late_report" in desk.read(f"usageevent/{event.pk}/change/")
     committed()
+    assert HandMove.objects.get(pk=row.pk).amount == usd("0.0004")
 
 
 def test_new_counts_are_priced_as_the_call_was(team, desk):
