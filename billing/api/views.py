@@ -151,15 +151,17 @@ class BudgetApproval(APIView):
 
     def post(self, request: Request, budget_id: str, approval_id: str) -> Response:
         form = read(money_serializers.BudgetApprovalForm, request)
-        about = {
-            "actor": actor_of(request),
-            "budget_id": ids.parse(budget_id),
-            "approval_id": ids.parse(approval_id),
-        }
+        budget, approval = ids.parse(budget_id), ids.parse(approval_id)
+        actor = actor_of(request)
         if form["action"] == "grant":
-            row = budget_approvals.grant(**about, amount_usd=form.get("amount"))
+            row = budget_approvals.grant(
+                actor=actor,
+                budget_id=budget,
+                approval_id=approval,
+                amount_usd=form.get("amount"),
+            )
         else:
-            row = budget_approvals.refuse(**about)
+            row = budget_approvals.refuse(actor=actor, budget_id=budget, approval_id=approval)
         return Response(money_serializers.budget_approval(row))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -94,7 +94,7 @@ class Budgets(BillingPage):
             "done": self.request.GET.get("done", ""),
             "is_manager": place is not None and place.manages_money,
             "waiting": self._waiting(place),
-            "givers": [] if place is None else _givers(place.id),
+            "givers": self._givers(place),
             "subjects": self._subjects(place),
             "periods": [one.value for one in PeriodKind],
             "sent": {},
@@ -121,6 +121,11 @@ class Budgets(BillingPage):
         if place is None or not place.manages_money:
             return []
         return [Waiting(approval=one, amount=forms.amount(one.needs)) for one in waiting(place.id)]
+
+    def _givers(self, place: Place | None) -> list[Budget]:
+        if place is None or not place.manages_money:
+            return []
+        return _givers(selectors.budgets(self.actor, place.id).order_by("created_at", "pk"))
 
     def _subjects(self, place: Place | None) -> list[tuple[Promise, _Options]]:
         """What a new budget can limit, in groups: the form's value, and what people read."""
@@ -167,8 +172,8 @@ class OneBudget(BillingPage):
     def _page(
         self, budget: Budget, sent: Any, faults: dict[str, str], *, status: int = 200
     ) -> HttpResponse:
-        givers = [one for one in _givers(budget.customer_id) if one != budget]
-        context = {"budget": budget, "sent": sent, "faults": faults, "givers": givers}
+        others = selectors.budgets(self.actor, budget.customer_id).exclude(pk=budget.pk)
+        context = {"budget": budget, "sent": sent, "faults": faults, "givers": _givers(others)}
         return self.shown("billing/budget.html", context, status=status)
 
 
@@ -197,13 +202,17 @@ class BudgetDecide(BillingPage):
     def post(self, request: HttpRequest, budget_id: UUID, approval_id: UUID) -> HttpResponse:
         budget = budgets.of(self.actor, budget_id, Permission.BILLING_MANAGE)
         self.place = self.viewer.place(budget.customer_id)
-        about = {"actor": self.actor, "budget_id": budget_id, "approval_id": approval_id}
         try:
             form = forms.budget_decision(request.POST)
             if form["action"] == "grant":
-                budget_approvals.grant(**about, amount_usd=form["amount"])
+                budget_approvals.grant(
+                    actor=self.actor,
+                    budget_id=budget_id,
+                    approval_id=approval_id,
+                    amount_usd=form["amount"],
+                )
                 return self.to(_PATH, done="granted")
-            budget_approvals.refuse(**about)
+            budget_approvals.refuse(actor=self.actor, budget_id=budget_id, approval_id=approval_id)
         except InvalidInput:
             return self.to(_PATH, done="amount")
         except BudgetApprovalClosed:
@@ -211,10 +220,9 @@ class BudgetDecide(BillingPage):
         return self.to(_PATH, done="refused")
 
 
-def _givers(organization_id: UUID) -> list[Budget]:
+def _givers(rows: Iterable[Budget]) -> list[Budget]:
     """The budgets that others can take their limit from: those with one of their own."""
-    rows = Budget.objects.filter(customer=organization_id, deleted_at__isnull=True)
-    return list(rows.filter(inherit_from__isnull=True).order_by("created_at", "pk"))
+    return [row for row in rows if row.inherit_from_id is None]
 
 
 def _named(scope: BudgetScope, found: Sequence[Named]) -> _Options:
