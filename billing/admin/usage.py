@@ -47,7 +47,7 @@ class UsageEventAdmin(Desk):
         form_url: str = "",
         extra_context: dict[str, object] | None = None,
     ) -> HttpResponse:
-        corrections = UsageCorrection.objects.filter(event=object_id).order_by("number")
+        corrections = UsageCorrection.objects.filter(event__pk=object_id).order_by("number")
         more = {"corrections": corrections, "may_correct": desk.may(request, Right.ADJUST)}
         context = (extra_context or {}) | more
         shown: HttpResponse = super().change_view(request, object_id, form_url, context)

@@ -107,7 +107,9 @@ def ask_to_set(
     if judged.was and judged.was.value == markup.value and judged.was.effective.upper == ends_at:
         raise MarkupConflict("This markup is in force already.")
     planned = _overlapping(markup, starts_at or database_now(), ends_at)
-    if planned.exclude(pk=judged.was.pk if judged.was else None).exists():
+    if judged.was is not None:
+        planned = planned.exclude(pk=judged.was.pk)
+    if planned.exists():
         raise MarkupConflict("Another rule for the same calls is planned already.")
     payload: dict[str, approvals.Value] = {
         "kind": markup.kind.value,

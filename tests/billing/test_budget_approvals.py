@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
@@ -14,7 +15,7 @@ from accounts.services import sessions
 from accounts.types import OrganizationRole, Permission
 from billing import errors
 from billing.models import BudgetApproval, BudgetPeriod
-from billing.services import budget_approvals, holds, usage, verification
+from billing.services import budget_approvals, customers, holds, usage, verification
 from billing.types import Held, PeriodKind
 from ideplatform.kit import ids
 from ideplatform.kit.errors import InvalidInput
@@ -147,7 +148,7 @@ def test_the_refused_row_names_the_approval(team):
     a_limit(team, "1")
     asked = refused(team, "2")
     call = a_reservation(team, "2")
-    document = holds.msgspec.json.encode(holds._asked([call])).decode()
+    document = msgspec.json.encode(holds._asked([call])).decode()
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT refusal, limit_source, approval_id FROM billing_reserve(%s)", [document]
@@ -344,7 +345,8 @@ def test_a_senseless_decision_is_refused_with_a_pointer(owner, team, body, point
 
 
 def test_an_approval_of_another_budget_is_not_found(owner, team):
-    asked = refused(team, "1.5") if a_limit(team, "1") else None
+    a_limit(team, "1")
+    asked = refused(team, "1.5")
     other = a_budget(team, "100")
     foreign = a_budget(a_customer(), "1")
     for budget in (other, foreign):
@@ -361,7 +363,7 @@ def test_an_approval_of_another_budget_is_not_found(owner, team):
 
 def _asked(world: World) -> dict[str, str]:
     customer = world.organization
-    holds.customers.ensure([customer.pk])
+    customers.ensure([customer.pk])
     budget = a_limit(customer, "1")
     asked = refused(customer, "1.5")
     return {"budget_id": str(budget.pk), "approval_id": str(asked.pk)}

@@ -93,10 +93,11 @@ def _told_input(kind: str, row: dict[str, Any]) -> int | None:
     return int(row["tokens"]["input"]) if kind in TELLS_INPUT_FIRST else None
 
 
-@pytest.fixture(params=DIALECTS.values(), ids=DIALECTS)
+@pytest.fixture(params=list(DIALECTS.values()), ids=list(DIALECTS))
 def dialect(request) -> tuple[str, dict[str, Any]]:
     """A type of provider, and how its account is set up."""
-    return request.param
+    found: tuple[str, dict[str, Any]] = request.param
+    return found
 
 
 async def test_a_whole_answer_costs_what_the_vendor_would_charge(door, dialect):
@@ -186,7 +187,9 @@ async def test_a_refusal_costs_nothing_at_all(door, dialect, status):
     }
     assert {(e.estimated_cost, e.billed_cost, e.txn_id) for e in events} == {(0, 0, None)}
     assert [e.attempt for e in events] == list(range(1, len(events) + 1))
-    assert {(row["outcome"], _charged(kind, row)) for row in door.ledger()} == {("refused", 0)}
+    assert {(row["outcome"], _charged(kind, row)) for row in door.ledger()} == {
+        ("refused", Decimal(0))
+    }
     assert len(door.ledger()) == len(events)
 
 

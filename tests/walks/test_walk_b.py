@@ -82,11 +82,11 @@ def _settled(run_id, organization, ledger):
     assert set(Hold.objects.values_list("state", flat=True)) == {"settled"}
     txns = LedgerTxn.objects.filter(pk__in=[event.txn_id for event in events])
     assert txns.count() == len(ledger)
-    legs = Counter()
+    legs: dict[str, Decimal] = {}
     for kind, amount in LedgerEntry.objects.filter(txn__in=txns).values_list(
         "account__kind", "amount"
     ):
-        legs[kind] += amount
+        legs[kind] = legs.get(kind, Decimal(0)) + amount
     assert legs == {
         "wallet_promo": -cost,
         "revenue_usage": cost,
@@ -102,7 +102,7 @@ def _statement(desk, organization, cost, ledger):
     """The open month: welcome credit in, the calls out, the rest left."""
     month = first_of(UsageEvent.objects.latest("occurred_at").occurred_at)
     shown = selectors.statement(desk.actor, month, organization.pk).figures
-    assert (shown.opening, shown.closing) == (0, WELCOME - cost)
+    assert (shown.opening, shown.closing) == (Decimal(0), WELCOME - cost)
     used = [line for line in shown.lines if line.kind == "usage"]
     assert sum(line.amount for line in used) == -cost
     assert sum(line.count for line in used) == len(ledger)

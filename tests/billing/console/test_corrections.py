@@ -14,7 +14,14 @@ from billing.models import (
     UsageCorrection,
     UsageEvent,
 )
-from billing.services import correction_reviews, corrections, ledger, usage, verification
+from billing.services import (
+    approvals,
+    correction_reviews,
+    corrections,
+    ledger,
+    usage,
+    verification,
+)
 from billing.services.adjustments import Grounds
 from billing.services.correction_facts import Facts, change_to, standing
 from billing.services.corrections import Change
@@ -153,10 +160,10 @@ def test_nobody_approves_their_own_correction(team):
     )
     request = ApprovalRequest.objects.get(pk=outcome.target)
     with pytest.raises(SelfApproval), transaction.atomic():
-        correction_reviews.approvals.approve(
+        approvals.approve(
             actor=root,
             request_id=request.pk,
-            payload_hash=correction_reviews.approvals.digest(request),
+            payload_hash=approvals.digest(request),
         )
     assert not UsageCorrection.objects.exists()
 
@@ -244,10 +251,10 @@ def test_facts_and_changes_are_each_other_s_inverse(team):
         reason=CorrectionReason.LATE_REPORT,
         grounds=WHY,
     )
-    correction_reviews.approvals.approve(
+    approvals.approve(
         actor=two,
         request_id=request.pk,
-        payload_hash=correction_reviews.approvals.digest(request),
+        payload_hash=approvals.digest(request),
     )
     found = standing(event)
     assert {name: count for name, count in found.quantities.items() if count} == wanted.quantities
