@@ -319,6 +319,8 @@ def _refusal(row: dict[str, Any]) -> PlatformError:
         extra["resets_at"] = clock.rfc3339(row["resets_at"])
     if row["degrade_to"]:
         extra |= {"degrade_to": row["degrade_to"], "remedy_hint": "use_other_model"}
+    if row["approval_id"] is not None:
+        extra |= {"approval_id": str(row["approval_id"]), "remedy_hint": "ask_for_approval"}
     waits = RETRY_AFTER_S if issubclass(kind, errors.InFlightExhausted) else None
     return kind(retry_after_s=waits, **extra)
 

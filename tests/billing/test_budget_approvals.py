@@ -52,9 +52,12 @@ def a_limit(team, hard="2", **columns):
 
 def refused(team, amount="1.5", **facts):
     """A call that the limit refuses, and what it asked for."""
-    with pytest.raises((errors.BudgetExceeded, errors.ExceedsLimit)):
+    with pytest.raises((errors.BudgetExceeded, errors.ExceedsLimit)) as refusal:
         holds.reserve(a_reservation(team, amount, **facts))
-    return BudgetApproval.objects.get(state="open")
+    found = BudgetApproval.objects.get(state="open")
+    assert refusal.value.extra["approval_id"] == str(found.pk)
+    assert refusal.value.extra["remedy_hint"] == "ask_for_approval"
+    return found
 
 
 def spend(team, amount="1"):
