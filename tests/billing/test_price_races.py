@@ -46,6 +46,7 @@ def test_a_book_is_of_one_version_when_the_next_is_published_while_it_is_read(co
     publish(a_list(a="0.000001"))
     listed = price_files.read({"a.json": a_list(a="0.0000012")})
     later_id = price_versions.draft(listed=listed, note="dearer")
+    assert later_id is not None
     database = str(connection.settings_dict["NAME"])
 
     def read() -> PriceBook:
