@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ pytest_plugins = ["tests.fakes.doors"]
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
     """Two suites may use one server at once: the database carries the process id."""
-    connections.settings["default"]["TEST"]["NAME"] = f"test_ide_{os.getpid()}"
+    connections.settings["default"]["TEST"]["NAME"] = databases.own()
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +45,7 @@ def django_db_setup(
         connection.close_pool()  # type: ignore[attr-defined]  # of the PostgreSQL backend
     yield
     with django_db_blocker.unblock():
+        databases.end_readers(databases.own())
         teardown_databases(made, verbosity=0)
 
 

@@ -6,6 +6,7 @@ Flushing tables cannot work here: facts are append-only and refuse TRUNCATE.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,8 +38,22 @@ def _use(name: str) -> None:
     connection = connections["default"]
     connection.close()
     connection.close_pool()  # type: ignore[attr-defined]  # of the PostgreSQL backend
+    left = str(connections.settings["default"]["NAME"])
     connections.settings["default"]["NAME"] = name
     connection.settings_dict["NAME"] = name
+    if left != name and left.startswith(own()):
+        end_readers(left)
+
+
+def own() -> str:
+    """The name of this process's database; those of its clones begin with it."""
+    return f"test_ide_{os.getpid()}"
+
+
+def end_readers(name: str) -> None:
+    """Close what threads of this process keep open: a lane would go on in that database."""
+    with _maintenance() as server:
+        server.execute(_END_READERS, [name])
 
 
 def _run(statement: sql.SQL, *names: str) -> None:
