@@ -16,6 +16,15 @@ from billing.types import TokenCount
 Raw = msgspec.Raw
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Level = Literal["off", "minimal", "low", "medium", "high", "auto"]
+CacheTime = Literal["", "5m", "1h"]
+
+
+class DialectName(StrEnum):
+    """The wire formats of the gateway's clients; vendors that speak one get its bytes as sent."""
+
+    CHAT = "chat"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
 
 
 class ProviderType(StrEnum):
@@ -35,7 +44,9 @@ class ProviderScope(StrEnum):
 
 
 class Part(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
-    """A piece of a message."""
+    """A piece of a message. `cache`: the vendor may keep the prompt up to here for so long."""
+
+    cache: CacheTime = ""
 
 
 class TextPart(Part, frozen=True, tag="text", kw_only=True):
@@ -48,6 +59,34 @@ class ImagePart(Part, frozen=True, tag="image", kw_only=True):
     media_type: str
     data: str = ""
     url: str = ""
+
+
+class DocumentPart(Part, frozen=True, tag="document", kw_only=True):
+    """A PDF or a text: base64 `data`, or `url`, or plain `text`."""
+
+    media_type: str
+    name: str = ""
+    data: str = ""
+    url: str = ""
+    text: str = ""
+
+
+class AudioPart(Part, frozen=True, tag="audio", kw_only=True):
+    """`data` is base64; `format` as the vendors name it, such as `wav`."""
+
+    format: str
+    data: str
+
+
+class RefusalPart(Part, frozen=True, tag="refusal", kw_only=True):
+    text: str
+
+
+class OpaquePart(Part, frozen=True, tag="opaque", kw_only=True):
+    """Something only its own dialect understands; another never gets it."""
+
+    dialect: DialectName
+    raw: Raw
 
 
 class ThinkingPart(Part, frozen=True, tag="thinking", kw_only=True):
@@ -75,9 +114,21 @@ class ToolResultPart(Part, frozen=True, tag="tool_result", kw_only=True):
     text: str
     name: str = ""
     is_error: bool = False
+    media: tuple[ImagePart | DocumentPart, ...] = ()
 
 
-AnyPart = TextPart | ImagePart | ThinkingPart | RedactedThinkingPart | ToolUsePart | ToolResultPart
+AnyPart = (
+    TextPart
+    | ImagePart
+    | DocumentPart
+    | AudioPart
+    | ThinkingPart
+    | RedactedThinkingPart
+    | ToolUsePart
+    | ToolResultPart
+    | RefusalPart
+    | OpaquePart
+)
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +142,27 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str
     parameters: Raw
+    strict: bool | None = None
+    cache: CacheTime = ""
+
+
+class ResponseFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer is JSON; with a schema, of that shape. `schema` is JSON Schema, raw."""
+
+    name: str = "answer"
+    schema: Raw | None = None
+    strict: bool = True
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway client sent, for a vendor that speaks the same dialect.
+
+    `headers` are the dialect's own that may travel on (`anthropic-beta`), lower case.
+    """
+
+    dialect: DialectName
+    body: bytes
+    headers: dict[str, str] = {}
 
 
 class Reasoning(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +188,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One chat request in our own words. `deadline_s` bounds the whole call, retries included.
 
     `ceiling_usd` (decimal string) bounds its cost: the answer is cut off where it would be passed.
+    `tool_name` forces one tool. `server_tools` and `extra` are raw in the words of
+    `source.dialect`; another dialect's vendor does not get them. `session` joins the calls of one
+    client conversation.
     """
 
     request_id: UUID
@@ -126,13 +201,19 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     system: str = ""
     tools: tuple[Tool, ...] = ()
     tool_choice: Literal["auto", "required", "none"] = "auto"
+    tool_name: str = ""
+    server_tools: tuple[Raw, ...] = ()
     parallel_tools: bool = True
     max_output_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     stop: tuple[str, ...] = ()
     reasoning: Reasoning = Reasoning()
-    response_schema: Raw | None = None
+    response_format: ResponseFormat | None = None
+    metadata: dict[str, str] = {}
+    session: str = ""
+    extra: dict[str, Raw] = {}
+    source: Source | None = None
     deadline_s: float = 900
     ceiling_usd: str | None = None
 
@@ -174,11 +255,15 @@ class Chunk(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
 
 
 class Started(Chunk, frozen=True, tag="started", kw_only=True):
-    """The vendor accepted the call; nothing is retried after this."""
+    """The vendor accepted the call; nothing is retried after this.
+
+    `dropped` names what of the request its dialect could not say.
+    """
 
     model: str
     provider: str = ""
     provider_request_id: str = ""
+    dropped: tuple[str, ...] = ()
 
 
 class Text(Chunk, frozen=True, tag="text", kw_only=True):
@@ -221,6 +306,51 @@ class ToolCallEnd(Chunk, frozen=True, tag="tool_call_end", kw_only=True):
 
 class Refusal(Chunk, frozen=True, tag="refusal", kw_only=True):
     text: str
+
+
+class ToolResult(Chunk, frozen=True, tag="tool_result", kw_only=True):
+    """A tool that ran on our side: an agent that answers as a model."""
+
+    id: str
+    name: str
+    text: str
+    is_error: bool = False
+
+
+class Image(Chunk, frozen=True, tag="image", kw_only=True):
+    """A picture the model made; `data` is base64."""
+
+    index: int
+    media_type: str
+    data: str
+
+
+class Citation(Chunk, frozen=True, tag="citation", kw_only=True):
+    """A source of the text in block `index`."""
+
+    index: int
+    url: str = ""
+    title: str = ""
+    cited: str = ""
+
+
+class Opaque(Chunk, frozen=True, tag="opaque", kw_only=True):
+    """A whole block or event that only its own dialect understands, such as a server tool's."""
+
+    dialect: DialectName
+    raw: Raw
+
+
+class Passed(Chunk, frozen=True, tag="passed", kw_only=True):
+    """Bytes of the vendor's stream for a client of the same dialect, whole events.
+
+    `size` is the UTF-8 bytes of what the model wrote in them. `is_ending`: the events that tell
+    the usage and the end, to be given out when the call is settled.
+    """
+
+    data: bytes
+    size: int = 0
+    is_ending: bool = False
 
 
 class Answered(Chunk, frozen=True, tag="answered", kw_only=True):

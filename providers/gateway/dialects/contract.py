@@ -1,0 +1,105 @@
+"""What a client dialect is: requests in as our `Call`, our chunks out as its bytes.
+
+Pure: bytes and values, no I/O, no clock but what is handed in, no Django.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from ideplatform.kit.errors import PlatformError
+from providers.types import (
+    AnyPart,
+    Call,
+    CallContext,
+    Chunk,
+    DialectName,
+    Started,
+    Stop,
+    Usage,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request as its dialect reads it. `asks_usage` is false for clients that did not ask."""
+
+    call: Call
+    is_streamed: bool
+    asks_usage: bool = True
+    is_stored: bool = False
+    in_background: bool = False
+    previous_response_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole answer, for clients that do not stream."""
+
+    started: Started
+    parts: tuple[AnyPart, ...]
+    usage: Usage
+    stop: Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What a writer must know before the first chunk. `created_s` is Unix time in seconds.
+
+    `answer_id` is the dialect's own (`chatcmpl-...`, `resp_...`, `msg_...`).
+    """
+
+    answer_id: str
+    model: str
+    created_s: int
+    asked: Asked
+
+
+class Writer(Protocol):
+    """One streamed answer as bytes of server-sent events. Stateful; methods return b"" for what
+    the dialect does not say. `end` is called once, after the settlement."""
+
+    def start(self, started: Started) -> bytes: ...
+
+    def chunk(self, chunk: Chunk) -> bytes: ...
+
+    def end(self, usage: Usage, stop: Stop) -> bytes:
+        """Everything up to the terminal event, with the usage and its cost."""
+        ...
+
+    def fail(self, error: PlatformError) -> bytes:
+        """A fault in the middle of the answer, in the dialect's words; nothing follows it."""
+        ...
+
+
+class Dialect(Protocol):
+    """A module of this package."""
+
+    NAME: DialectName
+
+    def read(
+        self,
+        body: bytes,
+        *,
+        headers: Mapping[str, str],
+        request_id: UUID,
+        context: CallContext,
+    ) -> Asked:
+        """The request; raises InvalidInput for what is not JSON or not this dialect at all.
+
+        Unknown keys, tool types, parts and roles are carried, never refused.
+        """
+        ...
+
+    def writer(self, opening: Opening) -> Writer: ...
+
+    def render(self, answer: Answer, opening: Opening) -> bytes:
+        """A whole answer as JSON."""
+        ...
+
+    def problem(self, error: PlatformError, *, request_id: str) -> bytes:
+        """The body of an error answer before the first byte."""
+        ...
