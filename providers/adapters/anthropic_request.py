@@ -39,8 +39,8 @@ def body(call: Call, route: Route) -> bytes:
         request |= _given(temperature=call.temperature, top_p=call.top_p)
     if call.stop:
         request["stop_sequences"] = list(call.stop)
-    if call.response_schema is not None:
-        schema = {"type": "json_schema", "schema": call.response_schema}
+    if call.response_format is not None and call.response_format.schema is not None:
+        schema = {"type": "json_schema", "schema": call.response_format.schema}
         request["output_config"] = {
             **_mapping(request.get("output_config")),
             "format": schema,

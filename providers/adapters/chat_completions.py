@@ -16,6 +16,7 @@ from providers.types import (
     ImagePart,
     Message,
     Refusal,
+    ResponseFormat,
     Started,
     Stop,
     StopReason,
@@ -110,9 +111,8 @@ def body(call: Call, *, model: str, is_openai: bool) -> bytes:
         request["max_completion_tokens" if is_openai else "max_tokens"] = call.max_output_tokens
     if call.reasoning.level not in ("off", "auto"):
         request["reasoning_effort"] = call.reasoning.level
-    if call.response_schema is not None:
-        schema = {"name": "answer", "schema": call.response_schema, "strict": True}
-        request["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if call.response_format is not None:
+        request["response_format"] = _format(call.response_format)
     request |= {
         name: value
         for name, value in (
@@ -123,6 +123,13 @@ def body(call: Call, *, model: str, is_openai: bool) -> bytes:
         if value is not None
     }
     return msgspec.json.encode(request)
+
+
+def _format(wanted: ResponseFormat) -> dict[str, object]:
+    if wanted.schema is None:
+        return {"type": "json_object"}
+    schema = {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict}
+    return {"type": "json_schema", "json_schema": schema}
 
 
 def _messages(call: Call, *, is_openai: bool) -> Iterator[dict[str, object]]:

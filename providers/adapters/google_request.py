@@ -74,8 +74,8 @@ def _generation(call: Call) -> dict[str, object]:
         "topP": call.top_p,
         "stopSequences": list(call.stop) or None,
         "thinkingConfig": thinking,
-        "responseMimeType": "application/json" if call.response_schema is not None else None,
-        "responseJsonSchema": call.response_schema,
+        "responseMimeType": "application/json" if call.response_format is not None else None,
+        "responseJsonSchema": call.response_format.schema if call.response_format else None,
     }
     return {name: value for name, value in values.items() if value is not None}
 

@@ -16,6 +16,7 @@ from providers.types import (
     ImagePart,
     Message,
     Refusal,
+    ResponseFormat,
     Started,
     Stop,
     StopReason,
@@ -62,9 +63,8 @@ def body(call: Call, *, model: str) -> bytes:
         request["include"] = ["reasoning.encrypted_content"]
         effort = {} if call.reasoning.level == "auto" else {"effort": call.reasoning.level}
         request["reasoning"] = {**effort, "summary": "auto"}
-    if call.response_schema is not None:
-        schema = {"type": "json_schema", "name": "answer", "strict": True}
-        request["text"] = {"format": {**schema, "schema": call.response_schema}}
+    if call.response_format is not None:
+        request["text"] = {"format": _format(call.response_format)}
     sizes = {
         "max_output_tokens": call.max_output_tokens,
         "temperature": call.temperature,
@@ -72,6 +72,13 @@ def body(call: Call, *, model: str) -> bytes:
     }
     request |= {name: value for name, value in sizes.items() if value is not None}
     return msgspec.json.encode(request)
+
+
+def _format(wanted: ResponseFormat) -> dict[str, object]:
+    if wanted.schema is None:
+        return {"type": "json_object"}
+    schema = {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict}
+    return {"type": "json_schema", **schema}
 
 
 def _items(message: Message) -> Iterator[dict[str, object]]:

@@ -103,7 +103,7 @@ def need_of(call: Call | EmbedCall) -> Need:
     asked = set[Capability]()
     if call.tools:
         asked.add(Capability.TOOLS)
-    if call.response_schema is not None:
+    if call.response_format is not None:
         asked.add(Capability.STRUCTURED_OUTPUT)
     if any(isinstance(part, ImagePart) for message in call.messages for part in message.parts):
         asked.add(Capability.VISION)
