@@ -39,12 +39,15 @@ class ResponseFormat(msgspec.Struct, frozen=True, kw_only=True):
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """What a gateway client sent, for a vendor that speaks the same dialect.
 
-    `headers` are the dialect's own that may travel on (`anthropic-beta`), lower case.
+    Such a vendor gets `body` as it is but for model, maximum and streaming; an empty `body` has the
+    call written anew. `headers` are the dialect's own that may travel on (`anthropic-beta`), lower
+    case. `is_streamed`: the client wants the vendor's events; else they are read as chunks.
     """
 
     dialect: DialectName
     body: bytes
     headers: dict[str, str] = {}
+    is_streamed: bool = True
 
 
 class Reasoning(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,9 +73,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One chat request in our own words. `deadline_s` bounds the whole call, retries included.
 
     `ceiling_usd` (decimal string) bounds its cost: the answer is cut off where it would be passed.
-    `tool_name` forces one tool. `server_tools` and `extra` are raw in the words of
-    `source.dialect`; another dialect's vendor does not get them. `session` joins the calls of one
-    client conversation.
+    `metadata["user_id"]` names the caller's own user. `tool_name` forces one tool. `server_tools`
+    and `extra` are raw in the words of `source.dialect`; another dialect's vendor does not get
+    them. `session` joins the calls of one client conversation.
     """
 
     request_id: UUID
@@ -101,10 +104,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EmbedCall(msgspec.Struct, frozen=True, kw_only=True):
+    """Texts to turn into vectors, or their token numbers, which OpenAI's dialect alone takes."""
+
     request_id: UUID
     context: CallContext
     model: str
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...] | tuple[tuple[int, ...], ...]
     attempt: int = 1
     dimensions: int | None = None
     deadline_s: float = 60

@@ -115,16 +115,48 @@ class Opaque(Chunk, frozen=True, tag="opaque", kw_only=True):
     raw: Raw
 
 
+class OpenItem(msgspec.Struct, kw_only=True):
+    """An item of a `responses` answer that has begun. `item` is it as the vendor announced it.
+
+    `texts` are what was written by content index (arguments and reasoning: 0), under `kind`, the
+    vendor's word for its deltas: `output_text`, `refusal`, `function_call_arguments`, ...
+    """
+
+    item: Raw
+    id: str = ""
+    kind: str = ""
+    texts: dict[int, list[str]] = {}
+
+
+class Unfinished(msgspec.Struct, kw_only=True):
+    """How far an answer that is passed on has come. It changes as the answer goes on.
+
+    `answer_id`, `model` and `created_s` (Unix time) are the vendor's. `block`: the content block
+    that is open (messages). `sequence`: the number of the last event (responses), -1 before any;
+    `open_items` and `output` are its items by output index: begun, and whole as sent.
+    """
+
+    answer_id: str = ""
+    model: str = ""
+    created_s: int = 0
+    block: int | None = None
+    sequence: int = -1
+    open_items: dict[int, OpenItem] = {}
+    output: dict[int, Raw] = {}
+
+
 class Passed(Chunk, frozen=True, tag="passed", kw_only=True):
     """Bytes of the vendor's stream for a client of the same dialect, whole events.
 
     `size` is the UTF-8 bytes of what the model wrote in them. `is_ending`: the events that tell
-    the usage and the end, to be given out when the call is settled.
+    the usage and the end, to be given out when the call is settled. `unfinished` is one object for
+    the whole stream: what is open after these bytes, for whoever must end a broken answer.
     """
 
     data: bytes
     size: int = 0
     is_ending: bool = False
+    unfinished: Unfinished
 
 
 class Answered(Chunk, frozen=True, tag="answered", kw_only=True):
