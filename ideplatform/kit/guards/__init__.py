@@ -18,6 +18,7 @@ from ideplatform.kit.guards.text import (
     check_text,
     decode_json,
     parse_json,
+    pointer_of,
 )
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "check_text",
     "decode_json",
     "parse_json",
+    "pointer_of",
     "target_is_clean",
 ]

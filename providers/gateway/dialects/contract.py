@@ -16,6 +16,7 @@ from providers.types import (
     Call,
     CallContext,
     Chunk,
+    Citation,
     DialectName,
     Started,
     Stop,
@@ -25,7 +26,10 @@ from providers.types import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """A request as its dialect reads it. `asks_usage` is false for clients that did not ask."""
+    """A request as its dialect reads it. `asks_usage` is false for clients that did not ask.
+
+    `uses_functions`: the tools came as chat's first `functions`, and are called in those words.
+    """
 
     call: Call
     is_streamed: bool
@@ -33,16 +37,21 @@ class Asked:
     is_stored: bool = False
     in_background: bool = False
     previous_response_id: str = ""
+    uses_functions: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A whole answer, for clients that do not stream."""
+    """A whole answer, for clients that do not stream.
+
+    The `index` of a citation is the place in `parts` of the text that it is about.
+    """
 
     started: Started
     parts: tuple[AnyPart, ...]
     usage: Usage
     stop: Stop
+    citations: tuple[Citation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +69,13 @@ class Opening:
 
 class Writer(Protocol):
     """One streamed answer as bytes of server-sent events. Stateful; methods return b"" for what
-    the dialect does not say. `end` is called once, after the settlement."""
+    the dialect does not say. `end` is called once, after the settlement.
+
+    A `ToolCall` is for the client to run; what ran on our side is told by its `ToolResult` alone.
+    `Opaque` of the writer's own dialect is a whole content block (messages), a `delta` (chat) or
+    an output item (responses). `Passed` bytes leave as they are: `end` then closes what they left
+    open, and says nothing after those that ended the answer.
+    """
 
     def start(self, started: Started) -> bytes: ...
 
@@ -88,9 +103,10 @@ class Dialect(Protocol):
         request_id: UUID,
         context: CallContext,
     ) -> Asked:
-        """The request; raises InvalidInput for what is not JSON or not this dialect at all.
+        """The request. Names of headers are lower case.
 
-        Unknown keys, tool types, parts and roles are carried, never refused.
+        Raises InvalidInput for what is not JSON or not this dialect at all, TooLarge. Unknown keys,
+        tool types, parts and roles are carried, never refused.
         """
         ...
 
