@@ -58,8 +58,11 @@ class CommandKind(StrEnum):
 
 
 class ConversationOrigin(StrEnum):
+    """Where a conversation began: in the IDE, by REST or the socket, by a gateway client."""
+
     IDE = "ide"
     API = "api"
+    GATEWAY = "gateway"
 
 
 class ConversationVisibility(StrEnum):

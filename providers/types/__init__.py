@@ -3,6 +3,7 @@
 Vendor dialects are translated to these by `providers.adapters`; see docs/walks.md.
 """
 
+from providers.types.agents import AGENT_PREFIX, AgentModels
 from providers.types.calls import (
     Call,
     CallContext,
@@ -21,6 +22,7 @@ from providers.types.chunks import (
     Citation,
     Image,
     Opaque,
+    OpenItem,
     Passed,
     RedactedThinking,
     Refusal,
@@ -34,7 +36,15 @@ from providers.types.chunks import (
     ToolCall,
     ToolCallEnd,
     ToolResult,
+    Unfinished,
     Usage,
+)
+from providers.types.exchanges import (
+    Capture,
+    CapturedAnswer,
+    CapturedRequest,
+    ClientFamily,
+    Purpose,
 )
 from providers.types.models import (
     Capability,
@@ -62,8 +72,12 @@ from providers.types.parts import (
     ToolResultPart,
     ToolUsePart,
 )
+from providers.types.stored import RUNNING_STATES, ResponseState
 
 __all__ = [
+    "AGENT_PREFIX",
+    "RUNNING_STATES",
+    "AgentModels",
     "Answered",
     "AnyPart",
     "AudioPart",
@@ -71,8 +85,12 @@ __all__ = [
     "Call",
     "CallContext",
     "Capability",
+    "Capture",
+    "CapturedAnswer",
+    "CapturedRequest",
     "Chunk",
     "Citation",
+    "ClientFamily",
     "DialectName",
     "DocumentPart",
     "EmbedCall",
@@ -86,10 +104,12 @@ __all__ = [
     "ModelSource",
     "Opaque",
     "OpaquePart",
+    "OpenItem",
     "Part",
     "Passed",
     "ProviderScope",
     "ProviderType",
+    "Purpose",
     "Raw",
     "Reasoning",
     "RedactedThinking",
@@ -97,6 +117,7 @@ __all__ = [
     "Refusal",
     "RefusalPart",
     "ResponseFormat",
+    "ResponseState",
     "Role",
     "Source",
     "Started",
@@ -114,5 +135,6 @@ __all__ = [
     "ToolResult",
     "ToolResultPart",
     "ToolUsePart",
+    "Unfinished",
     "Usage",
 ]
