@@ -72,12 +72,12 @@ def reads(tool: Tool) -> bool:
 
 
 def writes(tool: Tool) -> bool:
-    """Whether a tool asks for a path and a text, and for no old text."""
+    """Whether a tool asks for a path and a text, and takes no old text."""
     required = set(schemas.sequence(tool.schema.get("required"))) - _AMBIGUOUS
     return (
         bool(required.intersection(PATHS))
         and bool(required.intersection(CONTENTS))
-        and not required.intersection(OLD)
+        and not _first(OLD, _properties(tool.schema))
     )
 
 

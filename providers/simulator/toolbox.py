@@ -28,6 +28,7 @@ _SHELLS = ("shell", "exec_command", "shell_command", "local_shell", "bash", "run
 _READING = re.compile(r"read|view|open|get|show|cat", re.IGNORECASE)
 _NUMBERED = re.compile(r"^\s*\d+(?:\t|→|: | ?\| ?)")
 _WRAPPED = re.compile(r"<(content|file)>\n?(.*?)\n?</\1>", re.DOTALL)
+_ENDED = re.compile(r"\n+\((?:End of file|Showing lines)[^\n]*\)\s*\Z")
 _PRINTED = re.compile(r"\A(?:[A-Z][\w ]*:? [^\n]*\n)+Output:\n")
 _FAILURE = re.compile(
     r"^\W{0,3}(error|failed|cannot|file not found|no such file|enoent)\b|^cat: .*no such file"
@@ -112,7 +113,7 @@ def file_text(result: str) -> str:
         if isinstance(value := found.get(key), str):
             return file_text(value) if value != result else value
     if wrapped := _WRAPPED.search(result):
-        return file_text(wrapped[2])
+        return file_text(_ENDED.sub("\n", wrapped[2]))
     if printed := _PRINTED.match(result):
         return result[printed.end() :]
     lines = result.splitlines(keepends=True)

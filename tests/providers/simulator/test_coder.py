@@ -219,6 +219,8 @@ def test_the_path_a_prompt_names(prompt, path):
         "     1\tx = 1\n     2\ty = 2\n",
         "     1→x = 1\n     2→y = 2\n",
         "<content>\n00001| x = 1\n00002| y = 2\n\n</content>",
+        "<path>/a.py</path>\n<content>\n1: x = 1\n2: y = 2\n\n"
+        "(End of file - total 2 lines)\n</content>",
         "Chunk ID: 88d6a7\nWall time: 0.1 seconds\nProcess exited with code 0\nOutput:\n"
         "x = 1\ny = 2\n",
         '[{"query": "a.py", "result": "1 | x = 1\\n2 | y = 2\\n", "success": true}]',
