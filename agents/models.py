@@ -138,8 +138,8 @@ class GatewayTurn(models.Model):
     """What a person had said in a session when a call was made, and where that is kept.
 
     `digest` is of every message of theirs up to this one, so that a client's resent history finds
-    its place. `exchange_id` is the latest call that was asked so, or the run that answers it;
-    `answer_no` the number of the message that answered it.
+    its place. `exchange_id` and `asked_at` are of the latest call that was asked so;
+    `answer_no` is the number of the message that answered it.
     """
 
     thread = models.ForeignKey(GatewayThread, models.CASCADE, related_name="turns")
@@ -147,6 +147,7 @@ class GatewayTurn(models.Model):
     position = models.PositiveIntegerField()
     digest = models.BinaryField(max_length=32)
     exchange_id = models.UUIDField()
+    asked_at = models.DateTimeField()
     answer_no = models.PositiveIntegerField(null=True)
 
     class Meta:

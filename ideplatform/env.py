@@ -191,6 +191,12 @@ class Env(BaseSettings):
     gateway_drains_max: int = Field(
         64, ge=0, le=10_000, description="Answers read on at once in a process; others are cut."
     )
+    gateway_capture: Literal["full", "metadata", "off"] = Field(
+        "full", description="What is kept of gateway calls where an organization has not said."
+    )
+    gateway_exchange_days: int = Field(
+        30, ge=1, le=3_650, description="Days that a gateway call's record is kept."
+    )
     gateway_responses_days: int = Field(
         30, ge=1, le=3_650, description="Days that a stored response can be read and continued."
     )

@@ -83,6 +83,7 @@ class Migration(migrations.Migration):
                 ("position", models.PositiveIntegerField()),
                 ("digest", models.BinaryField(max_length=32)),
                 ("exchange_id", models.UUIDField()),
+                ("asked_at", models.DateTimeField()),
                 ("answer_no", models.PositiveIntegerField(null=True)),
             ],
             options={

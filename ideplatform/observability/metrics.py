@@ -83,3 +83,6 @@ gateway_streams_open = Gauge("gateway_streams_open", "Answers of `/v1/*` under w
 gateway_drains_total = Counter(
     "gateway_drains_total", "Answers whose client went away", ["outcome"]
 )
+gateway_exchanges_dropped_total = Counter(
+    "gateway_exchanges_dropped_total", "Gateway calls whose record was not kept", ["reason"]
+)
