@@ -8,7 +8,7 @@ from uuid import UUID
 from celery import shared_task
 
 from ideplatform.kit import accounting
-from providers.services import cache, probes, providers, reports
+from providers.services import cache, exchanges, probes, providers, reports
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -32,10 +32,12 @@ def retire_workspace(payload: Mapping[str, str]) -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]
-@accounting.task(public="ends the accounts of a person who left")
+@accounting.task(public="ends the accounts of a person who left, and what they asked")
 def retire_user(payload: Mapping[str, str]) -> None:
     """On `user.deleted`."""
-    providers.retire(owner_id=UUID(payload["user_id"]))
+    user_id = UUID(payload["user_id"])
+    providers.retire(owner_id=user_id)
+    exchanges.forget_user(user_id)
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -55,3 +57,9 @@ def resume_reports() -> None:
 @accounting.task(public="asks for the comparisons of the latest days; for nobody in particular")
 def schedule_reports() -> None:
     reports.schedule()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="deletes records of gateway calls whose time is over; by age alone")
+def expire_exchanges() -> None:
+    exchanges.expire()
