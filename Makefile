@@ -24,7 +24,7 @@ CHECKER_ENV := ENVIRONMENT=test METRICS_PORT=0 LOG_LEVEL=error \
 	VAULT_MASTER_KEYS=1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= \
 	DATABASE_URL=postgres://checker@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: help run sync test quick full faults-quick browser bench lint format-check types imports migrations \
+.PHONY: help run sync test quick full faults-quick browser clients bench bench-peers lint format-check types imports migrations \
 	docs docs-check catalogs lock lock-check
 
 help:  ## this list
@@ -38,18 +38,22 @@ sync: $(UV)  ## the environment with the development tools
 	@$(SYNC)
 
 test: sync  ## the suite against real stores (ARGS='tests/accounts -k login')
-	$(RUN_TESTS) $(PARALLEL) -m "not scale and not faults and not browser" $(ARGS)
+	$(RUN_TESTS) $(PARALLEL) -m "not scale and not faults and not browser and not clients" $(ARGS)
 
 quick: lint test  ## lint and test: the loop while writing
 
 full: test  ## the suite, then every fault and every full scale
-	$(RUN_TESTS) -m "(scale or faults) and not browser" $(ARGS)
+	$(RUN_TESTS) -m "(scale or faults) and not browser and not clients" $(ARGS)
 
 faults-quick: sync  ## the seeded share of the fault tests
 	$(RUN_TESTS) -m "faults and not scale" $(ARGS)
 
 browser: sync  ## the pages in a real Chromium (on PATH, or Playwright's own)
 	$(RUN_TESTS) -m browser $(ARGS)
+
+clients: sync  ## real clients against the gateway: installs them (network), runs docs/howto/clients.md
+	$(PY) -m tests.clients.installed
+	$(RUN_TESTS) -m clients $(ARGS)
 
 bench: sync  ## every benchmark against a floor of the same run; fails on a missed target
 	$(PY) -m bench $(ARGS)
