@@ -128,7 +128,7 @@ def read(
         ),
         response_format=shape.found,
         metadata=_metadata(request),
-        extra=reading.extra(given, _KNOWN, kept=_kept(request, choice, shape)),
+        extra=reading.unsaid(given, _KNOWN, kept=_kept(request, choice, shape)),
         source=Source(
             dialect=NAME,
             body=body,

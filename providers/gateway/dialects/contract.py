@@ -6,7 +6,7 @@ Pure: bytes and values, no I/O, no clock but what is handed in, no Django.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from providers.types import (
     Chunk,
     Citation,
     DialectName,
+    Raw,
     Started,
     Stop,
     Usage,
@@ -25,10 +26,22 @@ from providers.types import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolName:
+    """What the client calls a tool that the call names otherwise: `responses` groups tools in
+    namespaces, and has custom ones, which take a plain text instead of arguments."""
+
+    name: str
+    namespace: str = ""
+    is_custom: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A request as its dialect reads it. `asks_usage` is false for clients that did not ask.
 
     `uses_functions`: the tools came as chat's first `functions`, and are called in those words.
+    `tool_names`: by the names of `call.tools`, those of the client where they differ. `echo`: the
+    members of the request that the answer repeats (responses).
     """
 
     call: Call
@@ -38,6 +51,8 @@ class Asked:
     in_background: bool = False
     previous_response_id: str = ""
     uses_functions: bool = False
+    tool_names: Mapping[str, ToolName] = field(default_factory=dict)
+    echo: Mapping[str, Raw] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,7 +100,7 @@ def is_given(raw: msgspec.Raw) -> bool:
     return bytes(raw) not in (b"", b"null")
 
 
-def extra(
+def unsaid(
     given: Mapping[str, msgspec.Raw], known: frozenset[str], *, kept: frozenset[str] | set[str]
 ) -> dict[str, msgspec.Raw]:
     """The members that our call has no words for. `kept`: known ones that say more than it."""
