@@ -94,8 +94,8 @@ def payer(
             raise NotFound
         payer_id = ref.organization_id
     else:
-        payer_id = organization_id or actor.key_organization_id
-        payer_id = payer_id or people.personal_organization_id(actor)
+        named_id = organization_id or actor.key_organization_id
+        payer_id = named_id or people.personal_organization_id(actor)
         access.authorise(actor, Permission.PROVIDER_USE, payer_id)
     return CallContext(
         user_id=actor.user_id,

@@ -6,7 +6,7 @@ priority). Candidates that are not ready are skipped, each with a reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -20,23 +20,30 @@ from billing.services import prices
 from billing.types import BillingMode, Operation
 from ideplatform.kit import clock
 from providers import config
-from providers.adapters import Ratio, Route
+from providers.adapters import Ratio, Route, blocks
 from providers.errors import ModelNotFound, NoReadyTarget
 from providers.models import CatalogueModel, ModelAlias, Provider, ProviderModel
 from providers.services import estimation, health
 from providers.services.health import Standing
 from providers.types import (
+    AnyPart,
+    AudioPart,
     Call,
     CallContext,
     Capability,
+    DocumentPart,
     EmbedCall,
     HealthState,
     ImagePart,
+    Message,
     ProviderScope,
     ProviderType,
+    ToolResultPart,
 )
 
 MAX_ROUTES: Final = 3
+TWIN: Final = "anthropic/"
+THEIRS: Final = ("claude", "anthropic")
 NEAREST: Final = (
     ProviderScope.USER,
     ProviderScope.WORKSPACE,
@@ -105,18 +112,57 @@ def need_of(call: Call | EmbedCall) -> Need:
         asked.add(Capability.TOOLS)
     if call.response_format is not None:
         asked.add(Capability.STRUCTURED_OUTPUT)
-    if any(isinstance(part, ImagePart) for message in call.messages for part in message.parts):
-        asked.add(Capability.VISION)
+    asked.update(
+        _SHOWN[type(part)]
+        for message in call.messages
+        for part in _parts(message)
+        if type(part) in _SHOWN
+    )
     return Need(capabilities=frozenset(asked), input_tokens=size)
+
+
+_SHOWN: Final[dict[type, Capability]] = {
+    ImagePart: Capability.VISION,
+    DocumentPart: Capability.DOCUMENTS,
+    AudioPart: Capability.AUDIO_IN,
+}
+
+
+def _parts(message: Message) -> Iterator[AnyPart]:
+    """The parts of a message and what its tools showed; a document of plain text is text."""
+    for part in message.parts:
+        inner = part.media if isinstance(part, ToolResultPart) else ()
+        for one in (part, *inner):
+            if not (isinstance(one, DocumentPart) and _is_text(one)):
+                yield one
+
+
+def _is_text(part: DocumentPart) -> bool:
+    """Whether every model can read it."""
+    return bool(part.text) or (not part.url and part.media_type.startswith(blocks.TEXTS))
 
 
 def resolve(name: str, context: CallContext, need: Need) -> list[Candidate]:
     """Everything the name stands for in this context, ready or not; empty when nothing."""
     accounts = Accounts(context)
     alias = nearest_alias(name, context)
-    if alias is None:
-        return accounts.candidates([name], need)
-    return accounts.behind(alias, need)
+    if alias is not None:
+        return accounts.behind(alias, need)
+    plain = plain_of(name)
+    if plain and not accounts.offer(name) and (found := resolve(plain, context, need)):
+        return found
+    return accounts.candidates([name], need)
+
+
+def plain_of(name: str) -> str:
+    """The name behind its twin `anthropic/<name>`, "" for any other.
+
+    Claude Code shows only models that sound like Anthropic's, so the gateway lists every other one
+    a second time under such a name.
+    """
+    plain = name.removeprefix(TWIN)
+    is_theirs = any(word in plain.lower() for word in THEIRS)
+    return "" if plain == name or is_theirs else plain
 
 
 def nearest_alias(name: str, context: CallContext) -> ModelAlias | None:
@@ -163,6 +209,15 @@ class Accounts:
         offered = {candidate.model_ref for candidate in found}
         missing = [_unknown(ref) for ref in refs if ref not in offered]
         return sorted(found + missing, key=lambda one: refs.index(one.model_ref))
+
+    def offer(self, ref: str) -> bool:
+        """Whether an account lists this very name, as `slug/model` or as a bare id."""
+        known = _Known(self._providers, [ref])
+        slug, _, model = ref.partition("/")
+        return any(
+            known.is_offered(row, ref) or (row.slug == slug and known.is_offered(row, model))
+            for row in self._providers
+        )
 
     def candidates(self, refs: Sequence[str], need: Need) -> list[Candidate]:
         """The accounts behind some names, ready or not; none for a name that nobody offers."""

@@ -5,6 +5,7 @@ from ideplatform.kit.guards.http import (
     DEFAULT_BODY_LIMIT,
     Guard,
     WsgiGuard,
+    scope_is_clean,
     target_is_clean,
 )
 from ideplatform.kit.guards.text import (
@@ -37,5 +38,6 @@ __all__ = [
     "decode_json",
     "parse_json",
     "pointer_of",
+    "scope_is_clean",
     "target_is_clean",
 ]
