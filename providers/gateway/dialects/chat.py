@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -24,6 +24,7 @@ from providers.types import (
 NAME: Final = DialectName.CHAT
 TRAVELLING: Final = ("openai-beta",)
 Raw = msgspec.Raw
+Mode = Literal["auto", "required", "none"]
 
 _KNOWN: Final = frozenset(
     {
@@ -46,7 +47,12 @@ _KNOWN: Final = frozenset(
         "reasoning",
     }
 )
-_CHOICES: Final = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
+_MODES: Final[dict[str, Mode]] = {
+    "auto": "auto",
+    "none": "none",
+    "required": "required",
+    "any": "required",
+}
 
 
 class _Request(msgspec.Struct):
@@ -214,9 +220,9 @@ class _Choice:
         word = asked if isinstance(asked, str) else None
         if isinstance(asked, dict):
             word = self._object(asked)
-        found = _CHOICES.get(word or "auto")
+        found = _MODES.get(word or "auto")
         self.is_whole = self.is_whole and found is not None
-        self.mode = found or "auto"
+        self.mode: Mode = found or "auto"
 
     def _object(self, asked: dict[str, object]) -> str:
         kind = asked.get("type")

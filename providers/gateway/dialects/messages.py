@@ -152,10 +152,10 @@ def problem(error: Exception, *, request_id: str) -> bytes:
 def _system(request: _Request) -> tuple[str, tuple[Message, ...]]:
     """The system text and the messages; blocks, with their cache marks, are the first of these."""
     messages = messages_content.read(request.messages)
-    if not request.system or isinstance(request.system, str):
-        return request.system or "", messages
-    leading = Message(role="system", parts=messages_content.system(request.system))
-    return "", (leading, *messages)
+    if isinstance(request.system, list):
+        leading = Message(role="system", parts=messages_content.system(request.system))
+        return "", (leading, *messages)
+    return request.system or "", messages
 
 
 def _tools(request: _Request) -> tuple[tuple[Tool, ...], tuple[Raw, ...]]:

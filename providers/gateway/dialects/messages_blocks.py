@@ -94,14 +94,14 @@ def image(media_type: str, data: str, url: str = "") -> Members:
 
 def ran(result: ToolResult) -> tuple[Members, Members]:
     """A tool that ran on our side, as this dialect tells of tools of remote servers."""
-    use = {
+    use: Members = {
         "type": "mcp_tool_use",
         "id": result.id,
         "name": result.name,
         "server_name": SERVER_NAME,
         "input": {},
     }
-    outcome = {
+    outcome: Members = {
         "type": "mcp_tool_result",
         "tool_use_id": result.id,
         "is_error": result.is_error,
