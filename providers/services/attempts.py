@@ -48,6 +48,8 @@ from providers.types import (
     Chunk,
     EmbedCall,
     Embeddings,
+    Passed,
+    Refusal,
     Started,
     Stop,
     StopReason,
@@ -248,14 +250,19 @@ class Attempt(Generic[C]):
             model=self.progress.served_model,
             provider=self.route.slug,
             provider_request_id=chunk.provider_request_id,
+            dropped=chunk.dropped,
         )
 
     def _note_size(self, chunk: Chunk) -> None:
         match chunk:
             case Text(text=text) | Thinking(text=text) | ToolArguments(delta=text):
                 size = len(text) if text.isascii() else len(text.encode())
+            case Refusal(text=text):
+                size = len(text.encode())
             case ToolCall(name=name):
                 size = len(name)
+            case Passed(size=size) if size:
+                pass
             case _:
                 return
         self.progress.output_bytes += size
