@@ -1,0 +1,118 @@
+"""Every route of the gateway: what serves it, in whose dialect it fails, what it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from accounts.types import Permission
+from ideplatform.kit.accounting import Declaration
+from providers.gateway import calls, listing
+from providers.gateway.principal import Caller
+from providers.gateway.request import Request
+from providers.types import DialectName
+
+Handler = Callable[[Request, Caller, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method of one path. A `{name}` that ends a path may hold slashes: model ids do."""
+
+    method: str
+    path: str
+    dialect: DialectName
+    handler: Handler
+    summary: str
+
+    @property
+    def entry(self) -> str:
+        """Its name in the accounting of permissions, as Django's routes are named."""
+        return f"{self.method} {self.path.removeprefix('/')}"
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(permission=Permission.PROVIDER_USE)
+
+    def match(self, path: str) -> str | None:
+        """What stands for the path's parameter, "" without one; None when it is another path."""
+        head, opening, rest = self.path.partition("{")
+        if not opening:
+            return "" if path == self.path else None
+        tail = rest.partition("}")[2]
+        if not (path.startswith(head) and path.endswith(tail)):
+            return None
+        value = path[len(head) : len(path) - len(tail)]
+        return value if value and not (tail and "/" in value) else None
+
+
+TABLE: Final = (
+    Route(
+        method="POST",
+        path="/v1/chat/completions",
+        dialect=DialectName.CHAT,
+        handler=calls.complete_chat,
+        summary="An answer in OpenAI's chat dialect, streamed or whole.",
+    ),
+    Route(
+        method="POST",
+        path="/v1/messages",
+        dialect=DialectName.MESSAGES,
+        handler=calls.create_message,
+        summary="An answer in Anthropic's messages dialect, streamed or whole.",
+    ),
+    Route(
+        method="POST",
+        path="/v1/messages/count_tokens",
+        dialect=DialectName.MESSAGES,
+        handler=calls.count_tokens,
+        summary="How many tokens a request's input is: the vendor's own count, else ours; free.",
+    ),
+    Route(
+        method="POST",
+        path="/v1/embeddings",
+        dialect=DialectName.CHAT,
+        handler=calls.embed,
+        summary="Vectors of texts or token numbers, as numbers or base64.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/models",
+        dialect=DialectName.CHAT,
+        handler=listing.models,
+        summary="The models that a caller may name; with `anthropic-version` in Anthropic's shape.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/models/{model}",
+        dialect=DialectName.CHAT,
+        handler=listing.model,
+        summary="One model; slashes of its id may be escaped or not.",
+    ),
+)
+_EXACT: Final = {(route.method, route.path): route for route in TABLE if "{" not in route.path}
+_OPEN: Final = tuple(route for route in TABLE if "{" in route.path)
+
+
+def find(method: str, path: str) -> tuple[Route, str] | None:
+    """The route of a method and path, and what stands for its parameter."""
+    exact = _EXACT.get((method, path))
+    if exact is not None:
+        return exact, ""
+    for route in _OPEN:
+        if route.method == method and (value := route.match(path)) is not None:
+            return route, value
+    return None
+
+
+def methods(path: str) -> list[str]:
+    """The methods that a path offers, none for a path that does not exist."""
+    return sorted({route.method for route in TABLE if route.match(path) is not None})
+
+
+def dialect_of(path: str, *, is_anthropic: bool) -> DialectName:
+    """In whose words a path's failures are told, whether it exists or not."""
+    if path.startswith("/v1/messages") or (is_anthropic and path.startswith("/v1/models")):
+        return DialectName.MESSAGES
+    return DialectName.RESPONSES if path.startswith("/v1/responses") else DialectName.CHAT
