@@ -41,7 +41,7 @@ class Asked:
 
     `uses_functions`: the tools came as chat's first `functions`, and are called in those words.
     `tool_names`: by the names of `call.tools`, those of the client where they differ. `echo`: the
-    members of the request that the answer repeats (responses).
+    members of the request that the answer repeats, and `items` its input items (responses).
     """
 
     call: Call
@@ -53,6 +53,7 @@ class Asked:
     uses_functions: bool = False
     tool_names: Mapping[str, ToolName] = field(default_factory=dict)
     echo: Mapping[str, Raw] = field(default_factory=dict)
+    items: tuple[Raw, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
