@@ -26,6 +26,7 @@ from providers.gateway import admission, passthrough, replies
 from providers.gateway.client import Client, Headers
 from providers.gateway.dialects.answers import Collector
 from providers.gateway.dialects.contract import Asked, Dialect, Opening
+from providers.gateway.recording import Recording
 from providers.gateway.request import Request
 from providers.types import (
     Answered,
@@ -106,6 +107,8 @@ class _Exchange:
         self._has_ended = False
         self._is_draining = False
         self._outcome = "ok"
+        self._code = ""
+        self._recording = Recording(dialect=dialect.NAME, call=asked.call, headers=request.headers)
         self._client = Client(
             receive=request.receive,
             send=request.send,
@@ -140,6 +143,7 @@ class _Exchange:
             async with self._limit, aclosing(self._chunks) as chunks:
                 self._is_reading = True
                 async for chunk in chunks:
+                    self._recording.take(chunk)
                     await self._take(chunk)
         except TimeoutError:
             if self._answered is not None and not self._client.is_gone and not self._has_ended:
@@ -191,6 +195,7 @@ class _Exchange:
             error = admission.repeated(self._request)
         self._has_ended = True
         self._outcome = "failed" if _status(error) >= 500 else "refused"
+        self._code = _told(error).code
         if self._client.is_gone:
             self._outcome = "client_gone"
         elif self._client.is_open:
@@ -270,6 +275,8 @@ class _Exchange:
     def _note(self) -> None:
         """The access log's line: ids and figures, nothing of the content."""
         metrics.gateway_requests_total.labels(dialect=self._name, outcome=self._outcome).inc()
+        is_whole = self._outcome in ("ok", "budget")
+        self._recording.end("ok" if is_whole else self._code or "cancelled")
         context = self._opening.asked.call.context
         log.info(
             "gateway.answered",

@@ -57,6 +57,13 @@ TABLE: Final = (
     ),
     Route(
         method="POST",
+        path="/v1/responses",
+        dialect=DialectName.RESPONSES,
+        handler=calls.create_response,
+        summary="An answer in OpenAI's responses dialect, streamed or whole.",
+    ),
+    Route(
+        method="POST",
         path="/v1/messages",
         dialect=DialectName.MESSAGES,
         handler=calls.create_message,

@@ -16,6 +16,7 @@ from typing import Final, Generic
 
 import msgspec
 import structlog
+from django.conf import settings
 
 from ideplatform.kit import money
 from ideplatform.kit.db import run_db
@@ -121,13 +122,15 @@ class _Tries(Generic[C]):
         left_s = self._ends_at - time.monotonic()
         if left_s <= 0:
             raise AnswerTimeout
-        own = self._route.config.timeouts
-        thinks = isinstance(self._call, Call) and self._call.reasoning.level != "off"
-        first_byte_s = own.reasoning_first_byte_s if thinks else own.first_byte_s
+        own, env = self._route.config.timeouts, settings.ENV
+        if isinstance(self._call, Call) and self._call.reasoning.level != "off":
+            first_byte_s = own.reasoning_first_byte_s or env.gateway_reasoning_first_byte_s
+        else:
+            first_byte_s = own.first_byte_s or env.gateway_first_byte_s
         return Timeouts(
             connect_s=min(own.connect_s, left_s * 0.9),
             first_byte_s=first_byte_s,
-            idle_s=own.idle_s,
+            idle_s=own.idle_s or env.gateway_idle_s,
             total_s=left_s,
         )
 
