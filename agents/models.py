@@ -119,7 +119,7 @@ class GatewayThread(models.Model):
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="+")
     session_key = models.CharField(max_length=160)
     title = models.CharField(max_length=200, blank=True, default="")
-    title_exchange_id = models.UUIDField(null=True)
+    titled_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -139,7 +139,7 @@ class GatewayTurn(models.Model):
 
     `digest` is of every message of theirs up to this one, so that a client's resent history finds
     its place. `exchange_id` and `asked_at` are of the latest call that was asked so;
-    `answer_no` is the number of the message that answered it.
+    `answer_no` is the number of the message that answered it, `last_no` of the turn's last message.
     """
 
     thread = models.ForeignKey(GatewayThread, models.CASCADE, related_name="turns")
@@ -149,6 +149,7 @@ class GatewayTurn(models.Model):
     exchange_id = models.UUIDField()
     asked_at = models.DateTimeField()
     answer_no = models.PositiveIntegerField(null=True)
+    last_no = models.PositiveIntegerField()
 
     class Meta:
         db_table = "gateway_turns"

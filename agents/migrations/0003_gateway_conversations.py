@@ -61,7 +61,7 @@ class Migration(migrations.Migration):
                 ),
                 ("session_key", models.CharField(max_length=160)),
                 ("title", models.CharField(blank=True, default="", max_length=200)),
-                ("title_exchange_id", models.UUIDField(null=True)),
+                ("titled_at", models.DateTimeField(null=True)),
                 (
                     "created_at",
                     models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
@@ -85,6 +85,7 @@ class Migration(migrations.Migration):
                 ("exchange_id", models.UUIDField()),
                 ("asked_at", models.DateTimeField()),
                 ("answer_no", models.PositiveIntegerField(null=True)),
+                ("last_no", models.PositiveIntegerField()),
             ],
             options={
                 "db_table": "gateway_turns",

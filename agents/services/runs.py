@@ -105,7 +105,8 @@ def _open(
         thread = conversations.usable(
             actor=actor, workspace_id=place.id, conversation_id=conversation_id
         )
-        context = orchestrator.Context(former_agent_id=thread.agent_id)
+        former = catalog.card(thread.agent_id)  # a gateway client's name is no agent's
+        context = orchestrator.Context(former_agent_id=former.id if former else "")
         agent_id = orchestrator.route(request, context).steps[0].agent_id
     run_id = ids.new()
     row = RunRow.objects.create(
@@ -241,7 +242,8 @@ def _workspace(
         return access.workspace(actor, workspace_id, Permission.AGENT_RUN)
     if conversation_id is not None:
         home = selectors.workspace_of_conversation(conversation_id)
-        return access.workspace(actor, home, Permission.AGENT_RUN)
+        if home is not None:
+            return access.workspace(actor, home, Permission.AGENT_RUN)
     visible = workspace_selectors.workspaces_of(actor).order_by("created_at", "pk")
     for candidate in visible.values_list("pk", flat=True)[:20]:
         try:

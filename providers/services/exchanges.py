@@ -119,13 +119,42 @@ def record_many(exchanges: Sequence[Exchange]) -> int:
     return len(rows)
 
 
-def content(row: GatewayExchange) -> tuple[CapturedRequest, CapturedAnswer] | None:
-    """What was asked and answered; None where only metadata is kept."""
-    if row.request is None or row.answer is None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A call that was kept in full, as it reads later."""
+
+    id: UUID
+    organization_id: UUID
+    user_id: UUID
+    workspace_id: UUID | None
+    client: ClientFamily
+    session_key: str
+    purpose: Purpose
+    model: str
+    outcome: str
+    created_at: datetime
+    request: CapturedRequest
+    answer: CapturedAnswer
+
+
+def recorded(exchange_id: UUID) -> Recorded | None:
+    """A call by its id; None when it has expired, or only its metadata was kept."""
+    row = GatewayExchange.objects.filter(pk=exchange_id).first()
+    if row is None or row.request is None or row.answer is None:
         return None
-    return (
-        msgspec.json.decode(_unpacked(row.request), type=CapturedRequest),
-        msgspec.json.decode(_unpacked(row.answer), type=CapturedAnswer),
+    return Recorded(
+        id=row.pk,
+        organization_id=row.organization_id,
+        user_id=row.user_id,
+        workspace_id=row.workspace_id,
+        client=ClientFamily(row.client_family),
+        session_key=row.session_key,
+        purpose=Purpose(row.purpose),
+        model=row.model,
+        outcome=row.outcome,
+        created_at=row.created_at,
+        request=msgspec.json.decode(_unpacked(row.request), type=CapturedRequest),
+        answer=msgspec.json.decode(_unpacked(row.answer), type=CapturedAnswer),
     )
 
 
@@ -173,7 +202,7 @@ def forget_user(user_id: UUID) -> None:
 
 
 def _captures(organization_ids: Iterable[UUID]) -> dict[UUID, Capture]:
-    wanted = dict.fromkeys(organization_ids, settings.ENV.gateway_capture)
+    wanted = dict.fromkeys(organization_ids, Capture(settings.ENV.gateway_capture))
     stated = CapturePreference.objects.filter(organization_id__in=list(wanted))
     for organization_id, capture in stated.values_list("organization_id", "capture"):
         wanted[organization_id] = Capture(capture)
@@ -261,7 +290,9 @@ def _clean(text: str) -> str:
 class _Recorder:
     """The queue of a process and the thread that empties it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, calls: int = MAX_WAITING, size_bytes: int = MAX_WAITING_BYTES) -> None:
+        self._max_calls = calls
+        self._max_bytes = size_bytes
         self._waiting: deque[Exchange] = deque()
         self._bytes = 0
         self._busy = 0
@@ -270,8 +301,8 @@ class _Recorder:
 
     def offer(self, exchange: Exchange) -> None:
         with self._changed:
-            is_full = len(self._waiting) + self._busy >= MAX_WAITING
-            if is_full or self._bytes + exchange.size > MAX_WAITING_BYTES:
+            is_full = len(self._waiting) + self._busy >= self._max_calls
+            if is_full or self._bytes + exchange.size > self._max_bytes:
                 metrics.gateway_exchanges_dropped_total.labels(reason="queue_full").inc()
                 return
             self._waiting.append(exchange)
