@@ -6,6 +6,7 @@ them, bodies are counted while they are read. Failures are told in the caller's 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import MutableMapping
 from typing import Any, Final
 
@@ -17,12 +18,13 @@ from ideplatform.observability import metrics
 from providers.gateway import admission, principal, replies, routes
 from providers.gateway.listing import is_anthropic
 from providers.gateway.request import Application, ClientGone, Receive, Request, Send
-from providers.services import settling
+from providers.services import exchanges, settling
 from providers.types import DialectName
 
 log = structlog.get_logger(__name__)
 
 SETTLEMENTS_S: Final = 5.0  # that a process which leaves waits for the last calls' money
+RECORDS_S: Final = 3.0  # and for their records
 Scope = MutableMapping[str, Any]
 
 
@@ -106,5 +108,7 @@ async def _live(receive: Receive, send: Send) -> None:
             await send({"type": "lifespan.startup.complete"})
     if not await settling.finished(within_s=SETTLEMENTS_S):
         log.warning("gateway.settlements_left")
+    if not await asyncio.to_thread(exchanges.flush, within_s=RECORDS_S):
+        log.warning("gateway.records_left")
     await egress.aclose_all()
     await send({"type": "lifespan.shutdown.complete"})

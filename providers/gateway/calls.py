@@ -7,13 +7,13 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from providers.gateway import admission, embeddings, exchange, replies
+from providers.gateway import admission, embeddings, exchange, replies, sessions
 from providers.gateway.dialects import chat, messages, responses
 from providers.gateway.dialects.contract import Asked, Dialect
 from providers.gateway.principal import Caller
 from providers.gateway.request import Request
-from providers.services import agent_models, counting, gateway
-from providers.types import AGENT_PREFIX, Call, Chunk
+from providers.services import agent_models, counting, gateway, signatures
+from providers.types import AGENT_PREFIX, Call, Chunk, DialectName
 
 
 async def complete_chat(request: Request, caller: Caller, _: str) -> None:
@@ -64,6 +64,18 @@ def chunks_of(call: Call) -> AsyncGenerator[Chunk, None]:
     )
 
 
+async def prepared(request: Request, asked: Asked) -> Asked:
+    """The call with what its client left out: its session for an agent, signed thoughts for a
+    vendor. Anthropic's own dialect has them."""
+    call = asked.call
+    if call.model.startswith(AGENT_PREFIX):
+        key = sessions.of(request.headers, call).key
+        return dataclasses.replace(asked, call=msgspec.structs.replace(call, session=key))
+    if call.source is not None and call.source.dialect is DialectName.MESSAGES:
+        return asked
+    return dataclasses.replace(asked, call=await signatures.restored(call))
+
+
 async def _answered(request: Request, caller: Caller, dialect: Dialect) -> None:
-    asked = await read(request, caller, dialect)
+    asked = await prepared(request, await read(request, caller, dialect))
     await exchange.answer(request, dialect, asked, chunks_of(asked.call))

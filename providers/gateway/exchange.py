@@ -28,7 +28,9 @@ from providers.gateway.dialects.answers import Collector
 from providers.gateway.dialects.contract import Asked, Dialect, Opening
 from providers.gateway.recording import Recording
 from providers.gateway.request import Request
+from providers.services import signatures
 from providers.types import (
+    AGENT_PREFIX,
     Answered,
     Chunk,
     DialectName,
@@ -174,6 +176,9 @@ class _Exchange:
             self._limit.reschedule(None)
         if stop.reason is StopReason.BUDGET:
             self._outcome = "budget"
+        elif stop.reason is StopReason.TOOL_CALLS:
+            context = self._opening.asked.call.context
+            await signatures.remember(context.organization_id, self._recording.parts)
         self._has_ended = True
         await self._end(usage, stop)
 
@@ -256,7 +261,8 @@ class _Exchange:
         if not self._is_reading:
             return
         env = settings.ENV
-        if is_stalled or _drains >= env.gateway_drains_max:
+        is_agent = self._opening.asked.call.model.startswith(AGENT_PREFIX)  # its run is cancelled
+        if is_stalled or is_agent or _drains >= env.gateway_drains_max:
             self._limit.reschedule(self._loop.time())
             return
         _drains += 1
