@@ -14,6 +14,7 @@ from accounts.types import Actor
 from agents.models import Conversation, Message, RunCommand
 from agents.models import Run as RunRow
 from agents.types import (
+    ACTIVE,
     AgentRequest,
     CommandKind,
     ConversationVisibility,
@@ -101,6 +102,11 @@ def messages(conversation_id: UUID) -> QuerySet[Message]:
     rows = Message.objects.filter(conversation_id=conversation_id)
     superseded = rows.filter(supersedes__isnull=False).values("supersedes")
     return rows.exclude(no__in=superseded)
+
+
+def has_active_run(conversation_id: UUID) -> bool:
+    """Whether somebody works in a conversation at the moment."""
+    return RunRow.objects.filter(conversation_id=conversation_id, state__in=ACTIVE).exists()
 
 
 def run_of_key(actor: Actor, key: str) -> RunRow | None:
