@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Iterator
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -20,7 +21,7 @@ from providers.adapters import wire
 from providers.adapters.blocks import Request
 from providers.adapters.contract import Route
 from providers.adapters.scanning import DONE, Scanner
-from providers.types import Call, Chunk, DialectName, Passed, Raw, Source, Started, Stop, Usage
+from providers.types import Call, Chunk, DialectName, Passed, Raw, Source, Started, Stop
 
 _TRUE: Final = Raw(b"true")
 _HEADERS: Final[dict[DialectName, tuple[str, ...]]] = {
@@ -104,6 +105,8 @@ class Splitter:
 
     def feed(self, piece: bytes) -> bytes:
         """The events that this piece completes, b"" for none."""
+        if not self._size and piece.endswith(b"\n\n"):
+            return piece
         seen = self._edge + piece
         end = _last_end(seen) - len(self._edge)
         if end <= 0:
@@ -133,27 +136,32 @@ def _last_end(data: bytes) -> int:
     """Where the last blank line ends, 0 for none."""
     if b"\r" not in data:
         return data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
-    return max((found.end() for found in _BLANK_LINE.finditer(data)), default=0)
+    # A CR at the very end may be half of a CR LF.
+    ends = [found.end() for found in _BLANK_LINE.finditer(data)]
+    settled = [end for end in ends[-2:] if end < len(data) or data[-1:] == b"\n"]
+    return settled[-1] if settled else 0
 
 
-def events(block: bytes) -> Iterator[tuple[int, bytes]]:
+def events(block: bytes) -> list[tuple[int, bytes]]:
     """Where each event of a block of whole events begins, and its data."""
-    start, ends = 0, _ends(block)
-    for end in ends:
-        yield start, _data(block[start:end])
-        start = end
-    if start < len(block):
-        yield start, _data(block[start:])
-
-
-def _ends(block: bytes) -> Iterator[int]:
     if b"\r" in block:
-        yield from (found.end() for found in _BLANK_LINE.finditer(block))
-        return
+        ends = [found.end() for found in _BLANK_LINE.finditer(block)]
+    else:
+        ends = _line_feeds(block)
+    if not ends or ends[-1] < len(block):
+        ends.append(len(block))
+    if len(ends) == 1:
+        return [(0, _data(block))]
+    return [(start, _data(block[start:end])) for start, end in pairwise((0, *ends))]
+
+
+def _line_feeds(block: bytes) -> list[int]:
+    ends: list[int] = []
     end = block.find(b"\n\n")
     while end >= 0:
-        yield end + 2
+        ends.append(end + 2)
         end = block.find(b"\n\n", end + 2)
+    return ends
 
 
 def _data(event: bytes) -> bytes:
@@ -189,54 +197,58 @@ class _Answer:
         self._ending: list[bytes] = []
         self._size = 0
         self._has_started = False
+        self.fault: PlatformError | None = None
 
-    def take(self, block: bytes) -> Iterator[Chunk]:
-        """Raises what the scanner raises, after what came before the fault."""
-        scanner, done = self._scanner, 0
+    def take(self, block: bytes) -> list[Chunk]:
+        """The chunks of a block; a fault that came after them is in `fault`."""
+        scanner, done = self._scanner, len(block)
         ends_at: int | None = 0 if self._ending else None
-        fault: PlatformError | None = None
-        try:
-            for start, data in events(block):
+        for start, data in events(block):
+            if data and not self._scans(data):
                 done = start
-                if data:
-                    self._size += scanner.scan(data)
-                if not scanner.is_ending:
-                    ends_at = None  # more was written after what looked like the end
-                elif ends_at is None:
-                    ends_at = start
-            done = len(block)
-        except PlatformError as raised:
-            fault = raised
-        if done:
-            yield from self._passed(block[:done], ends_at)
-        yield from self._told()
-        if fault is not None:
-            raise fault
+                break
+            if not scanner.is_ending:
+                ends_at = None  # more was written after what looked like the end
+            elif ends_at is None:
+                ends_at = start
+        chunks = self._introduced()
+        if done and (given := self._passed(block[:done], ends_at)) is not None:
+            chunks.append(given)
+        if (counted := scanner.counted()) is not None:
+            chunks.append(counted)
+        return chunks
 
-    def _passed(self, block: bytes, ends_at: int | None) -> Iterator[Chunk]:
+    def _scans(self, data: bytes) -> bool:
+        """Whether the event could be read; it raises outside, after what came before it."""
+        try:
+            self._size += self._scanner.scan(data)
+        except PlatformError as fault:
+            self.fault = fault
+            return False
+        return True
+
+    def _introduced(self) -> list[Chunk]:
+        if self._has_started or not self._scanner.has_started:
+            return []
+        self._has_started = True
+        unfinished = self._scanner.unfinished
+        name = wire.request_id(self._response, unfinished.answer_id)
+        return [Started(model=unfinished.model, provider_request_id=name)]
+
+    def _passed(self, block: bytes, ends_at: int | None) -> Passed | None:
         if ends_at == 0:
             self._ending.append(block)
-            yield from self._started()
-            return
-        whole = b"".join((*self._opening, *self._ending, block[:ends_at]))
-        self._opening = []
-        self._ending = [] if ends_at is None else [block[ends_at:]]
-        yield from self._started()
-        if not self._scanner.has_content:  # nothing is given out that would forbid another try
-            self._opening.append(whole)
-        elif whole:
-            yield self._given(whole)
-
-    def _started(self) -> Iterator[Chunk]:
-        unfinished = self._scanner.unfinished
-        if self._scanner.has_started and not self._has_started:
-            self._has_started = True
-            name = wire.request_id(self._response, unfinished.answer_id)
-            yield Started(model=unfinished.model, provider_request_id=name)
-
-    def _told(self) -> Iterator[Usage]:
-        if (counted := self._scanner.counted()) is not None:
-            yield counted
+            return None
+        whole = block[:ends_at]
+        if self._opening or self._ending:
+            whole = b"".join((*self._opening, *self._ending, whole))
+            self._opening, self._ending = [], []
+        if ends_at is not None:
+            self._ending.append(block[ends_at:])
+        if self._scanner.has_content:
+            return self._given(whole)
+        self._opening.append(whole)  # nothing is given out that would forbid another try
+        return None
 
     def _given(self, data: bytes, *, is_ending: bool = False) -> Passed:
         size, self._size = self._size, 0
@@ -245,7 +257,9 @@ class _Answer:
         )
 
     def end(self, rest: bytes) -> Iterator[Chunk]:
-        """What is left, once the vendor has ended in order."""
+        """What is left, once the vendor has ended in order; raises AnswerBroken if it has not."""
+        if not self._scanner.has_ended:
+            raise AnswerBroken
         yield self._given(b"".join((*self._opening, *self._ending, rest)), is_ending=True)
         yield Stop(reason=self._scanner.reason())
 
@@ -261,8 +275,8 @@ async def read(
     async for block in _blocks(response, scanner, splitter):
         for chunk in answer.take(block):
             yield chunk
-    if not scanner.has_ended:
-        raise AnswerBroken
+        if answer.fault is not None:
+            raise answer.fault
     for chunk in answer.end(splitter.rest() if scanner.is_over else b""):
         yield chunk
 
