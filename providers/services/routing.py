@@ -21,7 +21,7 @@ from billing.types import BillingMode, Operation
 from ideplatform.kit import clock
 from providers import config
 from providers.adapters import Ratio, Route, blocks
-from providers.errors import ModelNotFound, NoReadyTarget
+from providers.errors import ContextExceeded, ModelNotFound, NoReadyTarget
 from providers.models import CatalogueModel, ModelAlias, Provider, ProviderModel
 from providers.services import estimation, health
 from providers.services.health import Standing
@@ -88,7 +88,7 @@ def plan(call: Call | EmbedCall) -> tuple[Route, ...]:
     """The ready routes of a call, at most three, best first.
 
     Raises ModelNotFound (404), ModelUnpriced (409) when only a price is missing, NoReadyTarget
-    (503) with a reason for each target.
+    (503) with a reason for each target, ContextExceeded when every one of them is too small.
     """
     candidates = resolve(call.model, call.context, need_of(call))
     routes = [candidate.route for candidate in candidates if candidate.route is not None]
@@ -98,6 +98,8 @@ def plan(call: Call | EmbedCall) -> tuple[Route, ...]:
         raise ModelNotFound(model=call.model)
     if all(candidate.reason == "unpriced" for candidate in candidates):
         raise ModelUnpriced(model=call.model)
+    if all(candidate.reason == "context_too_small" for candidate in candidates):
+        raise ContextExceeded
     targets = [{"model": one.model_ref, "reason": one.reason} for one in candidates]
     raise NoReadyTarget(retry_after_s=5, targets=targets)
 

@@ -20,6 +20,7 @@ from accounts.types import Actor, Scope
 from billing.models import Hold, UsageEvent
 from tests.factories import a_user
 from tests.fakes.simulator import SimulatorHandle
+from tests.waiting import eventually
 
 LONG = " ".join(f"word{n}" for n in range(40))
 
@@ -93,6 +94,16 @@ class Door:
             yield connection.getresponse()
         finally:
             connection.close()
+
+    def leave(self, method: str, path: str, body: object) -> None:
+        """Ask, and go away as soon as the vendor has begun to answer."""
+        address = urlsplit(self.url)
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
+        known = len(self.vendor.ledger())
+        headers = {"Authorization": f"Bearer {self.key}"}
+        connection.request(method, path, json.dumps(body).encode(), headers)
+        eventually(lambda: len(self.vendor.ledger()) > known)
+        connection.close()
 
     def events(self) -> list[UsageEvent]:
         """What was billed, in the order of the calls."""
