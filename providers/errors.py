@@ -63,6 +63,18 @@ class CallRepeated(Conflict):
     code, title = "call_repeated", "A call with this request id and attempt was dispatched before"
 
 
+class PreviousResponseMissing(InvalidInput):
+    code, title = "previous_response_not_found", "The response to continue is not stored (any more)"
+
+
+class PreviousResponseRunning(Conflict):
+    code, title = "previous_response_running", "The response to continue has not ended yet"
+
+
+class ResponseAbandoned(Conflict):
+    code, title = "response_abandoned", "This response was ended by somebody else"
+
+
 class ModelNotFound(NotFound):
     code, title = "model_not_found", "No provider you may use offers this model"
 

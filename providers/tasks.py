@@ -8,7 +8,7 @@ from uuid import UUID
 from celery import shared_task
 
 from ideplatform.kit import accounting
-from providers.services import cache, exchanges, probes, providers, reports
+from providers.services import cache, exchanges, probes, providers, reports, stored_responses
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -63,3 +63,22 @@ def schedule_reports() -> None:
 @accounting.task(public="deletes records of gateway calls whose time is over; by age alone")
 def expire_exchanges() -> None:
     exchanges.expire()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="ends stored responses whose process died; by their lease alone")
+def end_abandoned_responses() -> None:
+    stored_responses.fail_abandoned()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="deletes stored responses that have outlived their time; by age alone")
+def forget_expired_responses() -> None:
+    stored_responses.forget_expired()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="deletes the stored responses of a person who left")
+def forget_responses_of_user(payload: Mapping[str, str]) -> None:
+    """On `user.deleted`."""
+    stored_responses.forget_of(user_id=UUID(payload["user_id"]))
