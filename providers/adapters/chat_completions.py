@@ -229,12 +229,17 @@ class _Stream:
         yield Stop(reason=reason)
 
 
-async def read(response: Response, dropped: tuple[str, ...] = ()) -> AsyncGenerator[Chunk, None]:
+async def read(
+    response: Response,
+    dropped: tuple[str, ...] = (),
+    *,
+    max_line_bytes: int = egress.sse.MAX_LINE_BYTES,
+) -> AsyncGenerator[Chunk, None]:
     """The chunks of an answer; raises VendorError and the errors of `kit.egress`."""
     stream = _Stream(response, dropped)
     is_done = False
     try:
-        async for event in egress.iter_sse(response):
+        async for event in egress.iter_sse(response, max_line_bytes=max_line_bytes):
             if event.data == DONE:
                 is_done = True
                 break

@@ -43,6 +43,12 @@ _PATHS: Final = {
     DialectName.RESPONSES: "/responses",
 }
 
+# How a request asks for pictures: only such answers may have lines as long as those.
+_MAKES_IMAGES: Final = {
+    DialectName.CHAT: b'"modalities"',
+    DialectName.RESPONSES: b'"image_generation"',
+}
+
 
 class _Model(msgspec.Struct):
     id: str
@@ -59,7 +65,7 @@ class _Vector(msgspec.Struct):
     embedding: str | tuple[float, ...]
 
 
-def _floats(vector: str | tuple[float, ...]) -> tuple[float, ...]:
+def floats(vector: str | tuple[float, ...]) -> tuple[float, ...]:
     """Base64 is of little-endian 32-bit floats; some servers send it unasked."""
     if not isinstance(vector, str):
         return vector
@@ -115,14 +121,14 @@ def _request(call: Call, route: Route, dialect: DialectName, *, is_openai: bool)
 def _answer(
     response: Response, request: Request, dialect: DialectName, source: Source | None
 ) -> AsyncGenerator[Chunk, None]:
-    makes_images = dialect is DialectName.RESPONSES and b'"image_generation"' in request.body
+    makes_images = _MAKES_IMAGES[dialect] in request.body
     most = wire.MAX_IMAGE_LINE if makes_images else egress.sse.MAX_LINE_BYTES
     if source is not None and source.is_streamed:
         scanner = scanning.of(dialect)
         return passthrough.read(response, scanner, max_line_bytes=most)
     if dialect is DialectName.RESPONSES:
         return responses.read(response, request.dropped, max_line_bytes=most)
-    return chat_completions.read(response, request.dropped)
+    return chat_completions.read(response, request.dropped, max_line_bytes=most)
 
 
 async def count_tokens(
@@ -164,7 +170,7 @@ async def embed(
     if [vector.index for vector in ordered] != list(range(len(call.inputs))):
         raise AnswerBroken
     return Embeddings(
-        vectors=tuple(_floats(vector.embedding) for vector in ordered),
+        vectors=tuple(floats(vector.embedding) for vector in ordered),
         model=answer.model or route.model,
         tokens=usage.read(usage.openai, answer.usage) or TokenCount(),
     )

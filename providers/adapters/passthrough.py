@@ -125,12 +125,6 @@ class Splitter:
         """What came after the last whole event."""
         return b"".join(self._tail)
 
-    def emptied(self) -> bytes:
-        """The rest, taken out."""
-        rest = self.rest()
-        self._tail = []
-        return rest
-
 
 def _last_end(data: bytes) -> int:
     """Where the last blank line ends, 0 for none."""
@@ -214,8 +208,7 @@ class _Answer:
         chunks = self._introduced()
         if done and (given := self._passed(block[:done], ends_at)) is not None:
             chunks.append(given)
-        if (counted := scanner.counted()) is not None:
-            chunks.append(counted)
+        chunks += self._counted()
         return chunks
 
     def _scans(self, data: bytes) -> bool:
@@ -250,6 +243,10 @@ class _Answer:
         self._opening.append(whole)  # nothing is given out that would forbid another try
         return None
 
+    def _counted(self) -> list[Chunk]:
+        counted = self._scanner.counted()
+        return [] if counted is None else [counted]
+
     def _given(self, data: bytes, *, is_ending: bool = False) -> Passed:
         size, self._size = self._size, 0
         return Passed(
@@ -258,6 +255,13 @@ class _Answer:
 
     def end(self, rest: bytes) -> Iterator[Chunk]:
         """What is left, once the vendor has ended in order; raises AnswerBroken if it has not."""
+        if not self._scanner.is_over and _is_event(rest):  # its blank line was left out
+            self._scans(_data(rest))
+            yield from self._counted()
+            if self.fault is not None:
+                raise self.fault
+        elif not self._scanner.is_over:
+            rest = b""  # half an event is none
         if not self._scanner.has_ended:
             raise AnswerBroken
         yield self._given(b"".join((*self._opening, *self._ending, rest)), is_ending=True)
@@ -277,14 +281,14 @@ async def read(
             yield chunk
         if answer.fault is not None:
             raise answer.fault
-    for chunk in answer.end(splitter.rest() if scanner.is_over else b""):
+    for chunk in answer.end(splitter.rest()):
         yield chunk
 
 
 async def _blocks(
     response: Response, scanner: Scanner, splitter: Splitter
 ) -> AsyncGenerator[bytes, None]:
-    """Whole events until the end, and what a server that leaves out the last blank line wrote."""
+    """Whole events until the end."""
     try:
         async for piece in response.iter_any():
             if block := splitter.feed(piece):
@@ -294,6 +298,3 @@ async def _blocks(
     except (AnswerBroken, AnswerTimeout):
         if not scanner.forgives_cuts:
             raise
-        return  # half an event is none
-    if _is_event(splitter.rest()):
-        yield splitter.emptied()

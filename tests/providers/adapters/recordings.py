@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from ideplatform.kit.egress import Response
+
 PATHS = {
     "chat": "/v1/chat/completions",
     "responses": "/v1/responses",
@@ -53,7 +55,7 @@ def recorded(url: str, vendor: str, body: dict[str, Any] | bytes) -> bytes:
     return stream
 
 
-class Pieces:
+class Pieces(Response):
     """An answer whose bytes come in the given pieces."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:

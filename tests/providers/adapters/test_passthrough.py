@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -37,7 +38,7 @@ ALIKE = [
     ("anthropic", MESSAGES, "anthropic"),
 ]
 DIALECTS = {"chat": CHAT, "responses": RESPONSES, "anthropic": MESSAGES}
-RICH = {
+RICH: dict[str, Any] = {
     "thinking": "Hm, so it is.",
     "text": "São Paulo: 21 °C, 你好 — warm.",
     "tool_calls": [
