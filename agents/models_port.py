@@ -74,7 +74,7 @@ class _Answer:
         self._kind: object = None
         self._told: set[UUID | None] = set()
         self._calls: dict[str, int] = {}
-        self._open: int | None = None
+        self._open: list[int] = []
         self._tokens: dict[UnitClass, int] = {}
         self._is_estimated = False
         self._stop = ""
@@ -92,28 +92,31 @@ class _Answer:
         """The chunks of one item; raises the PlatformError that ended the run."""
         if isinstance(item, frames.Rewind):
             self._unsaid(bool(self._told))
-        if not isinstance(item, Entry):
-            return
-        event = item.event()
-        if not isinstance(event, frames.ToolArguments):
-            yield from self._closed_call()
+        elif isinstance(item, Entry):
+            yield from self._event(item.event(), item.step_id)
+
+    def _event(self, event: frames.AnyEvent, step_id: UUID | None) -> Iterator[Chunk]:
         match event:
-            case frames.Delta(content=text):
-                self._place("text", item.step_id)
-                yield chunks.Text(index=self._index, text=text)
-            case frames.Thinking(text=text):
-                self._place("thinking", item.step_id)
-                yield chunks.Thinking(index=self._index, text=text)
+            case frames.Delta() | frames.Thinking():
+                yield self._spoken(event, step_id)
             case frames.ToolCalled() | frames.ToolArguments():
-                yield from self._calling(event, item.step_id)
+                yield from self._calling(event, step_id)
             case frames.ToolReturned():
                 yield _returned(event)
-            case frames.Attempt(supersedes=step_id):
-                self._unsaid(step_id in self._told)
+            case frames.Attempt(supersedes=former_id):
+                self._unsaid(former_id in self._told)
             case frames.Answered() | frames.Used():
                 self._count(event)
+                yield from self._closed_calls()
             case frames.Complete() | frames.Error():
                 yield from self._ended(event)
+
+    def _spoken(self, event: frames.Delta | frames.Thinking, step_id: UUID | None) -> Chunk:
+        if isinstance(event, frames.Delta):
+            self._place("text", step_id)
+            return chunks.Text(index=self._index, text=event.content)
+        self._place("thinking", step_id)
+        return chunks.Thinking(index=self._index, text=event.text)
 
     def _place(self, kind: str, step_id: UUID | None) -> None:
         """A block goes on while its kind and step do."""
@@ -129,16 +132,18 @@ class _Answer:
         if isinstance(event, frames.ToolCalled):
             if event.where == "client":
                 self._place(event.call_id, step_id)
-                self._open = self._calls[event.call_id] = self._index
+                self._calls[event.call_id] = self._index
+                self._open.append(self._index)
                 yield chunks.ToolCall(index=self._index, id=event.call_id, name=event.tool)
         elif event.call_id in self._calls:
             index = self._calls[event.call_id]
             yield chunks.ToolArguments(index=index, delta=event.delta)
 
-    def _closed_call(self) -> Iterator[Chunk]:
-        if self._open is not None:
-            yield chunks.ToolCallEnd(index=self._open)
-            self._open = None
+    def _closed_calls(self) -> Iterator[Chunk]:
+        """The model has said all of them: arguments of parallel calls may interleave."""
+        for index in self._open:
+            yield chunks.ToolCallEnd(index=index)
+        self._open.clear()
 
     def _count(self, event: frames.Answered | frames.Used) -> None:
         if isinstance(event, frames.Used):
@@ -187,9 +192,10 @@ def _failure(event: frames.Error) -> PlatformError:
     problem = event.problem
     kind = _kinds().get(str(problem.get("code")), PlatformError)
     after = problem.get("retry_after_s")
-    return kind(
-        str(problem.get("detail", "")), retry_after_s=after if isinstance(after, int) else None
-    )
+    error = kind.__new__(kind)  # some classes make their own detail of other arguments
+    retry_after_s = after if isinstance(after, int) else None
+    PlatformError.__init__(error, str(problem.get("detail", "")), retry_after_s=retry_after_s)
+    return error
 
 
 @functools.cache

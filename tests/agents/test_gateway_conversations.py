@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agents import resends, selectors, tasks
 from agents.models import Conversation, GatewayThread
 from agents.services import conversations
+from agents.types import ConversationVisibility
 from ideplatform.kit import ids
 from ideplatform.kit.errors import InvalidInput, NotFound
 from providers.types import (
@@ -25,6 +26,7 @@ from tests.factories import a_user, a_workspace, an_actor, join_workspace
 from workspaces.types import WorkspaceRole
 
 pytestmark = pytest.mark.django_db
+SHARED = ConversationVisibility.WORKSPACE
 
 
 def test_a_session_is_one_conversation_with_each_turn_once():
@@ -266,7 +268,7 @@ def test_a_person_reads_what_they_said_and_nobody_else_does():
         with pytest.raises(NotFound):
             conversations.readable(actor=stranger, conversation_id=row.pk)
     with pytest.raises(InvalidInput):
-        conversations.share(actor=person, conversation_id=row.pk, visibility="workspace")
+        conversations.share(actor=person, conversation_id=row.pk, visibility=SHARED)
     row.refresh_from_db()
     assert row.visibility == "private"
 

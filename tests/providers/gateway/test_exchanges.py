@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -20,7 +21,7 @@ from ideplatform.outbox.models import Fact
 from providers import tasks
 from providers.models import GatewayExchange
 from providers.services import exchanges
-from providers.services.exchanges import Exchange
+from providers.services.exchanges import Exchange, Recorded
 from providers.types import (
     AudioPart,
     Call,
@@ -55,7 +56,7 @@ def an_exchange(user: User, *, messages=(HELLO,), organization=None, **values) -
         messages=messages,
         source=values.pop("source", None),
     )
-    usual = {
+    usual: dict[str, Any] = {
         "client": ClientFamily.CODEX,
         "session_key": "session:s-1",
         "purpose": Purpose.TURN,
@@ -67,6 +68,12 @@ def an_exchange(user: User, *, messages=(HELLO,), organization=None, **values) -
         "stop": "end",
     }
     return Exchange(call=call, **usual | values)
+
+
+def kept(exchange_id: UUID) -> Recorded:
+    found = exchanges.recorded(exchange_id)
+    assert found is not None
+    return found
 
 
 @pytest.mark.django_db
@@ -84,8 +91,9 @@ def test_a_call_is_kept_with_what_was_asked_and_answered():
     assert (row.client_family, row.session_key, row.purpose) == ("codex", "session:s-1", "turn")
     assert (row.dialect, row.model, row.outcome) == ("responses", "default/code", "ok")
     assert row.expires_at == AT + timedelta(days=30)
+    assert row.request is not None
     assert b"hello" not in bytes(row.request)
-    found = exchanges.recorded(row.pk)
+    found = kept(row.pk)
     assert found.request.system == "Be brief."
     assert found.request.messages == (HELLO,)
     assert (found.answer.parts, found.answer.model) == ((TextPart(text="hi"),), "sim-echo")
@@ -118,7 +126,7 @@ def test_what_is_no_text_is_named_and_what_no_table_holds_is_left_out():
     )
     one = an_exchange(a_user(), messages=messages)
     exchanges.record_many([one])
-    found = exchanges.recorded(one.call.request_id)
+    found = kept(one.call.request_id)
     assert found.request.messages[0].parts == (
         TextPart(text="look"),
         TextPart(text="[image/png]"),
@@ -198,9 +206,9 @@ def test_what_is_offered_is_written_by_another_thread(committed_db):
 
 
 @pytest.mark.parametrize(
-    ("bounds", "kept"), [({"calls": 2}, 2), ({"size_bytes": 300_000}, 1), ({"calls": 0}, 0)]
+    ("bounds", "rows"), [({"calls": 2}, 2), ({"size_bytes": 300_000}, 1), ({"calls": 0}, 0)]
 )
-def test_beyond_its_bound_a_record_is_dropped_and_counted(committed_db, bounds, kept):
+def test_beyond_its_bound_a_record_is_dropped_and_counted(committed_db, bounds, rows):
     user, dropped = a_user(), metrics.gateway_exchanges_dropped_total.labels(reason="queue_full")
     before = dropped._value.get()
     recorder = exchanges._Recorder(**bounds)
@@ -210,10 +218,10 @@ def test_beyond_its_bound_a_record_is_dropped_and_counted(committed_db, bounds, 
         Organization.objects.select_for_update().get(personal_user=user)
         for _ in range(5):
             recorder.offer(an_exchange(user, source=large))
-        assert dropped._value.get() == before + 5 - kept
+        assert dropped._value.get() == before + 5 - rows
     assert time.monotonic() - began < 4
     assert recorder.wait_until_empty(20)
-    assert GatewayExchange.objects.count() == kept
+    assert GatewayExchange.objects.count() == rows
 
 
 SSE = {
@@ -263,7 +271,7 @@ SSE = {
 def test_an_answer_that_was_passed_on_is_read_afterwards(dialect):
     one = an_exchange(a_user(), dialect=dialect, parts=(), passed=SSE[dialect])
     exchanges.record_many([one])
-    found = exchanges.recorded(one.call.request_id)
+    found = kept(one.call.request_id)
     assert found.answer.parts == (
         ThinkingPart(text="hm"),
         TextPart(text="I look"),
