@@ -278,10 +278,11 @@ def _kept(request: _Request, choice: _Choice, shape: _Shape) -> set[str]:
     """Known members that say more than our call can."""
     effort, options = reading.loose(request.reasoning_effort), reading.loose(request.reasoning)
     metadata = reading.loose(request.metadata)
+    is_sayable = reading.text_of(effort) in reading.SAYABLE_EFFORTS
     says_more = {
         "tool_choice": not choice.is_whole and bool(request.tools),
         "response_format": not shape.is_whole,
-        "reasoning_effort": effort is not None and effort not in reading.SAYABLE_EFFORTS,
+        "reasoning_effort": effort is not None and not is_sayable,
         "reasoning": not _is_plain(options),
         "metadata": len(reading.strings(metadata)) != len(reading.mapping(metadata)),
     }
@@ -290,7 +291,6 @@ def _kept(request: _Request, choice: _Choice, shape: _Shape) -> set[str]:
 
 def _is_plain(options: object) -> bool:
     asked = reading.mapping(options)
-    effort = asked.get("effort", "low")
-    return asked.keys() <= {"effort", "max_tokens", "enabled"} and (
-        effort is None or effort in reading.SAYABLE_EFFORTS
-    )
+    effort = reading.text_of(asked.get("effort"))
+    is_sayable = asked.get("effort") is None or effort in reading.SAYABLE_EFFORTS
+    return is_sayable and asked.keys() <= {"effort", "max_tokens", "enabled"}

@@ -216,7 +216,7 @@ def _kept(request: _Request, choice: dict[str, object]) -> set[str]:
     config, thinking = _output(request), reading.mapping(_thinking(request))
     form = reading.mapping(config.get("format"))
     says_more = {
-        "tool_choice": bool(choice) and choice.get("type") not in _MODES,
+        "tool_choice": bool(choice) and reading.text_of(choice.get("type")) not in _MODES,
         "thinking": thinking.get("type") not in (None, "enabled", "adaptive", "disabled")
         or "display" in thinking,
         "output_config": not config.keys() <= {"effort", "format"}
