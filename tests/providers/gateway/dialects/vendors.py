@@ -10,12 +10,14 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from uuid import uuid4
 
 import anthropic
 import openai
+import pytest
 from anthropic.types import Message as AnthropicMessage
 from anthropic.types import RawMessageStreamEvent
 from openai.lib.streaming.chat import ChatCompletionStreamState
@@ -24,7 +26,16 @@ from pydantic import TypeAdapter
 
 from billing.types import TokenCount, UnitClass
 from providers.gateway.dialects.contract import Asked, Opening, Writer
-from providers.types import Call, CallContext, Chunk, Started, Stop, StopReason, Usage
+from providers.types import (
+    Call,
+    CallContext,
+    Chunk,
+    DialectName,
+    Started,
+    Stop,
+    StopReason,
+    Usage,
+)
 
 U = UnitClass
 CONTEXT = CallContext(user_id=uuid4(), organization_id=uuid4())
@@ -91,11 +102,12 @@ def strict_message(body: bytes) -> AnthropicMessage:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     said: ClassVar[bytes] = b""
+    status: ClassVar[int] = 200
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         body = type(self).said
-        self.send_response(200)
+        self.send_response(type(self).status)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -111,6 +123,25 @@ class Readers:
     def __init__(self, url: str) -> None:
         self.openai: Any = openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0)
         self.anthropic: Any = anthropic.Anthropic(base_url=url, api_key="k", max_retries=0)
+
+    def refused(self, status: int, body: bytes, dialect: DialectName) -> Any:
+        """The error that a SDK raises for an answer that is no answer."""
+        requests: dict[DialectName, Any] = {
+            DialectName.CHAT: self.openai.chat.completions.create,
+            DialectName.MESSAGES: partial(self.anthropic.messages.create, max_tokens=1),
+        }
+        kinds = (openai.APIError, anthropic.APIError)
+        with self._answering(body, status), pytest.raises(kinds) as raised:
+            requests[dialect](model="m", messages=[])
+        return raised.value
+
+    @contextmanager
+    def _answering(self, body: bytes, status: int) -> Iterator[None]:
+        _Handler.said, _Handler.status = body, status
+        try:
+            yield
+        finally:
+            _Handler.status = 200
 
     def completion(self, stream: bytes) -> dict[str, Any]:
         """What OpenAI's SDK gathers from a chat stream, and its usage."""
