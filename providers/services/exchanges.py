@@ -255,7 +255,7 @@ def _packed(one: Exchange) -> tuple[bytes, bytes] | tuple[None, None]:
     return packer.compress(texts[0]), packer.compress(texts[1])
 
 
-def _unpacked(data: bytes) -> bytes:
+def _unpacked(data: bytes | memoryview) -> bytes:
     return zstandard.ZstdDecompressor().decompress(bytes(data), max_output_size=MAX_CONTENT_BYTES)
 
 

@@ -73,7 +73,7 @@ async def restored(call: Call) -> Call:
     found = {
         call_id: msgspec.msgpack.decode(value, type=_Remembered)
         for call_id, value in zip(wanted, values, strict=True)
-        if value is not None
+        if isinstance(value, bytes)
     }
     if not found:
         return call
