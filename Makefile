@@ -24,8 +24,8 @@ CHECKER_ENV := ENVIRONMENT=test METRICS_PORT=0 LOG_LEVEL=error \
 	VAULT_MASTER_KEYS=1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= \
 	DATABASE_URL=postgres://checker@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: help run sync test quick full faults-quick browser clients bench bench-peers lint format-check types imports migrations \
-	docs docs-check catalogs lock lock-check
+.PHONY: help run sync test quick full faults-quick browser clients bench bench-peers lint \
+	format-check types imports migrations docs docs-check catalogs lock lock-check
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,6 +57,11 @@ clients: sync  ## real clients against the gateway: installs them (network), run
 
 bench: sync  ## every benchmark against a floor of the same run; fails on a missed target
 	$(PY) -m bench $(ARGS)
+
+bench-peers: $(UV)  ## foreign floors for the benchmarks (network); without them their lines are left out
+	@$(UV) venv --quiet --allow-existing .bench-peers/litellm && \
+		$(UV) pip install --quiet --python .bench-peers/litellm/bin/python -r bench/peers/litellm.txt || \
+		echo "LiteLLM cannot be installed here: the benchmarks leave its lines out"
 
 lint: format-check types imports migrations  ## style, types, import contracts, migrations
 
