@@ -86,8 +86,9 @@ def wants_absolute(tool: Tool) -> bool:
     properties = _properties(tool.schema)
     for part in (properties, *(_items(each) for each in properties.values())):
         if name := _first(PATHS, part):
-            about = schemas.mapping(part[name]).get("description")
-            return name.startswith("absolute") or "absolute" in str(about).lower()
+            about = str(schemas.mapping(part[name]).get("description")).lower()
+            is_demanded = "absolute" in about and "relative" not in about
+            return name.startswith("absolute") or is_demanded
     return False
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tests.clients import answers, guide
 from tests.clients.recorder import Exchange
@@ -29,7 +30,8 @@ _LONGEST, _HEAD, _TAIL, _ABOUT = 400, 160, 60, 60
 
 def write(client: str, exchanges: list[Exchange], *, model: str, project: str) -> None:
     """Keep a client's calls; one JSON object a line: the request, and what it was answered."""
-    lines = [_line(one, {project: PROJECT, model: guide.MODEL}) for one in exchanges]
+    shown = {project: PROJECT, model: guide.MODEL, _escaped(model): _escaped(guide.MODEL)}
+    lines = [_line(one, shown) for one in exchanges]
     PLACE.mkdir(exist_ok=True)
     body = "".join(f"{line}\n" for line in dict.fromkeys(lines))
     (PLACE / f"{slug(client)}.jsonl").write_text(body, "utf-8")
@@ -40,8 +42,18 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+def target(line: Mapping[str, Any], model: str) -> str:
+    """The path and query of a line, for another model than it was recorded for."""
+    path: str = line["target"]
+    return path.replace(guide.MODEL, model).replace(_escaped(guide.MODEL), _escaped(model))
+
+
 def slug(client: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", client.lower()).strip("-")
+
+
+def _escaped(model: str) -> str:
+    return quote(model, safe="")
 
 
 def _line(exchange: Exchange, replaced: Mapping[str, str]) -> str:
@@ -75,5 +87,5 @@ def _trimmed(value: Any, *, project: str, name: str = "") -> Any:
 
 def _cut(text: str, project: str) -> str:
     """Head and tail, and between them the lines that name the project's folder."""
-    places = [line.strip() for line in text[_HEAD:-_TAIL].splitlines() if project in line]
+    places = [line.strip() for line in text.splitlines() if project in line]
     return "\n".join([text[:_HEAD], "...", *(line[:200] for line in places[:2]), text[-_TAIL:]])
