@@ -19,12 +19,13 @@ from providers.services import gateway
 from providers.types import EmbedCall, Embeddings
 
 MAX_INPUTS: Final = 2_048  # as OpenAI has it
-Tokens = Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1)]
+Token = Annotated[int, Meta(ge=0)]
+Tokens = Annotated[list[Token], Meta(min_length=1)]
 
 
 class _Asked(msgspec.Struct):
     model: Annotated[str, Meta(min_length=1, max_length=250)]
-    input: str | list[str | int | Tokens]
+    input: str | list[str | Token | Tokens]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Meta(ge=1, le=100_000)] | None = None
 

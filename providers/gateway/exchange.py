@@ -247,6 +247,8 @@ class _Exchange:
         ]
         if started.dropped:
             found.append(replies.header("x-mundial-dropped", ", ".join(started.dropped)))
+        if started.max_output_tokens is not None:
+            found.append(replies.header("x-mundial-max-output", str(started.max_output_tokens)))
         return found
 
     def _stream_headers(self) -> Headers:

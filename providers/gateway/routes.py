@@ -98,6 +98,30 @@ TABLE: Final = (
         summary="One model; slashes of its id may be escaped or not.",
     ),
 )
+NOTES: Final = """\
+Credentials: `Authorization: Bearer`, `x-api-key` or `api-key`, an API key with the scope
+`gateway:call` or an access token; never a cookie, never the URL. A key pays from its organization,
+in its workspace if it is bound to one; a person from the own organization, or from the one that
+`x-mundial-workspace` or `x-mundial-organization` names (UUIDs).
+
+| header of an answer | meaning |
+|---|---|
+| `x-request-id` | our id of the request, which its usage event bears |
+| `x-mundial-model`, `x-mundial-provider` | who answered; absent when the answer began with a ping |
+| `x-mundial-dropped` | members of the request that the provider's dialect cannot say |
+| `x-mundial-max-output` | the maximum that we set, where none was named and the money is short |
+| `x-should-retry: false` | this refusal stays as it is |
+| `retry-after` | seconds |
+
+`Idempotency-Key` (at most 255 characters) makes a paid request happen once, for good: a second
+one of the same sender and payer is answered with 409 `request_reused` and `first_request_id`,
+whatever its body, and charged nothing.
+
+Usage is told in every answer, asked for or not, with `usage.cost` in USD as a decimal string. An
+answer that its money no longer covers ends in order, as at its maximum, with
+`x_mundial: {"stop": "budget"}`. A stream that says nothing for 15 seconds gets a ping, before its
+first token too; from then on its faults are told inside the stream.
+"""
 _EXACT: Final = {(route.method, route.path): route for route in TABLE if "{" not in route.path}
 _OPEN: Final = tuple(route for route in TABLE if "{" in route.path)
 

@@ -31,13 +31,15 @@ class Chunk(msgspec.Struct, frozen=True, tag_field="type", kw_only=True):
 class Started(Chunk, frozen=True, tag="started", kw_only=True):
     """The vendor accepted the call; nothing is retried after this.
 
-    `dropped` names what of the request its dialect could not say.
+    `dropped` names what of the request its dialect could not say. `max_output_tokens` is what the
+    platform set where the caller named no maximum and the money was short.
     """
 
     model: str
     provider: str = ""
     provider_request_id: str = ""
     dropped: tuple[str, ...] = ()
+    max_output_tokens: int | None = None
 
 
 class Text(Chunk, frozen=True, tag="text", kw_only=True):

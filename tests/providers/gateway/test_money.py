@@ -107,6 +107,31 @@ def test_an_answer_that_outruns_the_wallet_is_cut_off_in_order(door: Door, kind:
     _nothing_is_held(door)
 
 
+def test_a_missing_maximum_is_fitted_to_a_short_balance(door: Door):
+    a_provider("openai")
+    door.vendor.script("words", {"text": "a " * 2_000})
+    _leave(door, "0.0015")
+    reply = door.send("POST", CHAT, a_chat("[[sim:words]]", stream=True))
+    assert reply.status == 200, reply.body
+    # 512 tokens at 2 millionths of a dollar and the input fit into 0.0015 USD, 1024 do not.
+    assert reply.headers["x-mundial-max-output"] == "512"
+    (sent,) = door.vendor.requests()
+    assert sent["body"]["max_completion_tokens"] == 512
+    (event,) = door.events()
+    assert (event.tokens_output, event.outcome) == (512, "ok")
+    stops = [c["finish_reason"] for e in reply.events() for c in e["choices"]]
+    assert stops[-1] == "length"
+    _nothing_is_held(door)
+
+
+def test_less_than_the_smallest_slice_is_refused(door: Door):
+    a_provider("openai")
+    _leave(door, "0.0004")
+    assert door.send("POST", CHAT, a_chat()).status == 402
+    assert door.vendor.ledger() == []
+    _nothing_is_held(door)
+
+
 def test_whole_answers_that_outrun_the_wallet_end_in_order_too(door: Door):
     a_provider()
     door.vendor.script("long", {"text": "word " * 20_000, "ignores_max_tokens": True})
