@@ -66,7 +66,7 @@ MESSAGES = _Dialect(
 )
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection: requests one after the other."""
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class _Connection(asyncio.Protocol):
 async def serve(port: int) -> None:
     """Serve until standard input ends; the port is printed once it listens."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Connection, "127.0.0.1", port, backlog=2_048)
+    server = await loop.create_server(Connection, "127.0.0.1", port, backlog=2_048)
     print(server.sockets[0].getsockname()[1], flush=True)
     ended = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), ended.set)

@@ -375,3 +375,17 @@ def test_without_tools_a_whole_file_is_listed_even_after_an_example_of_one(simul
     )
     said = openai_dialogue(simulator, prompt, Files(), tools=())
     assert said.endswith("\n\nnotes.md\n```\nmilk\n```")
+
+
+@pytest.mark.parametrize(
+    ("about", "path"),
+    [
+        ("Path to the file (relative or absolute)", "a.py"),
+        ("The absolute path of the file", "/home/ada/project/a.py"),
+    ],
+)
+def test_a_path_is_absolute_where_a_tool_demands_it(about, path):
+    reader = a_tool("read_file", "path")
+    schema_of_path = {"properties": {"path": {"type": "string", "description": about}}}
+    box = toolbox.of([Tool(name=reader.name, schema=schema_of_path)], directory="/home/ada/project")
+    assert box.reading("a.py").arguments == {"path": path}
