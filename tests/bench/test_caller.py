@@ -43,5 +43,5 @@ async def test_the_plan_of_a_stream_is_kept(door):
 
 
 async def test_nobody_there_is_an_error():
-    with pytest.raises(OSError, match="127.0.0.1"):
+    with pytest.raises(OSError, match=r"127\.0\.0\.1"):
         await caller.ask(Door(url="http://127.0.0.1:1", key=""), b"", at_once=1, each=1)
