@@ -8,6 +8,7 @@ belongs to one machine is replaced, and no credential is kept.
 from __future__ import annotations
 
 import json
+import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.clients import answers, guide
 from tests.clients.recorder import Exchange
 
 PLACE = Path(__file__).resolve().parents[1] / "providers" / "gateway" / "recorded"
-PROJECT = "/home/ada/project"
+HOME, PROJECT = "/home/ada", "/home/ada/project"
 _KEPT_HEADERS = re.compile(
     r"accept|anthropic-.*|content-type|openai-.*|session.id|session_id|thread-id|user-agent"
     r"|x-(?!api-key|stainless|codex-turn-metadata|forwarded).*"
@@ -28,9 +29,18 @@ _WHOLE = {"arguments", "signature", "thinking", "encrypted_content", "input_text
 _LONGEST, _HEAD, _TAIL, _ABOUT = 400, 160, 60, 60
 
 
-def write(client: str, exchanges: list[Exchange], *, model: str, project: str) -> None:
-    """Keep a client's calls; one JSON object a line: the request, and what it was answered."""
-    shown = {project: PROJECT, model: guide.MODEL, _escaped(model): _escaped(guide.MODEL)}
+def write(client: str, exchanges: list[Exchange], *, model: str, place: Path) -> None:
+    """Keep a client's calls; one JSON object a line: the request, and what it was answered.
+
+    `place` is the folder that the client's home and project lay in.
+    """
+    shown = {
+        str(place / "project"): PROJECT,
+        str(place / "home"): HOME,
+        model: guide.MODEL,
+        _escaped(model): _escaped(guide.MODEL),
+        platform.release(): "6.1.0",
+    }
     lines = [_line(one, shown) for one in exchanges]
     PLACE.mkdir(exist_ok=True)
     body = "".join(f"{line}\n" for line in dict.fromkeys(lines))

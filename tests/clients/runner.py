@@ -108,9 +108,8 @@ def writes_a_file(site: Site, client: str, *, vendor: str, place: Path) -> Done:
     assert {one.status for one in done.exchanges} <= {200}
     _books_agree(site, vendor, after=first)
     if vendor == RECORDED_FOR:
-        recordings.write(
-            client, done.exchanges, model=site.model(vendor), project=str(project.resolve())
-        )
+        kept = place.resolve()
+        recordings.write(client, done.exchanges, model=site.model(vendor), place=kept)
     return done
 
 
