@@ -65,11 +65,12 @@ def exact_admission(report: Report, url: str) -> None:
     customers.ensure([payer.pk])
     give(payer, usd("100"))
     door = Door(url=url, key=a_key(person))
-    request = door.request(tokens=ANSWER_TOKENS, first_ms=LONG_MS, pace_us=0)
+    request = door.request(tokens=10, first_ms=LONG_MS, max_tokens=ANSWER_TOKENS)
     asyncio.run(caller.ask(door, request, at_once=1, each=1))
     (price,) = Hold.objects.filter(customer_id=payer.pk).values_list("amount", flat=True)
     paid, promo, _ = money_of(payer)
-    take(payer, paid + promo - price * ADMITTED - price / 2)
+    half = (price / 2).quantize(price)
+    take(payer, paid + promo - price * ADMITTED - half)
     heard = asyncio.run(caller.ask(door, request, at_once=ASKING, each=1, refusals=(402,)))
     admitted = sum(one.status == 200 for one in heard)
     pair = (float(ADMITTED), float(admitted))
@@ -130,7 +131,7 @@ class _Traffic:
         if chance < CUT:
             words += f" cut={1 + number % (TOKENS - 1)}"
         elif chance < CUT + BUSY:
-            words += " status=429"
+            words += " status=429 retry_after=0"
         prompt = f"[[sim:{words}]] This is number {number}."
         return {
             "model": "sim-echo",

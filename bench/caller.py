@@ -29,7 +29,9 @@ class Door:
     key: str
     model: str = "sim-echo"
 
-    def request(self, *, tokens: int = 0, first_ms: int = 0, pace_us: int = 0) -> bytes:
+    def request(
+        self, *, tokens: int = 0, first_ms: int = 0, pace_us: int = 0, max_tokens: int = 16
+    ) -> bytes:
         """The bytes of a request: whole without tokens, else streamed by that plan."""
         plan = f"plan:{tokens}:{first_ms}:{pace_us}"
         body = {
@@ -38,7 +40,7 @@ class Door:
                 {"role": "system", "content": "You are a helpful assistant. Be brief."},
                 {"role": "user", "content": f"Say hello to everybody who reads this. {plan}"},
             ],
-            "max_tokens": max(tokens, 16),
+            "max_tokens": max(tokens, max_tokens),
             "stream": bool(tokens),
         }
         if tokens:

@@ -43,6 +43,15 @@ class Cost:
     all_us: float
     per_s: float
 
+    @property
+    def own_speed(self) -> float:
+        """How many a second of CPU."""
+        return 1e6 / self.own_us
+
+    @property
+    def all_speed(self) -> float:
+        return 1e6 / self.all_us
+
 
 async def _cost(side: Side, request: bytes, *, at_once: int, each: int, per: int) -> Cost:
     began, before = time.monotonic(), side.cpu_s()
