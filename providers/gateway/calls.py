@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from providers.gateway import admission, embeddings, exchange, replies, sessions
-from providers.gateway.dialects import chat, messages, responses
+from providers.gateway.dialects import chat, messages
 from providers.gateway.dialects.contract import Asked, Dialect
 from providers.gateway.principal import Caller
 from providers.gateway.request import Request
@@ -19,11 +19,6 @@ from providers.types import AGENT_PREFIX, Call, Chunk, DialectName
 async def complete_chat(request: Request, caller: Caller, _: str) -> None:
     """`POST /v1/chat/completions`."""
     await _answered(request, caller, chat)
-
-
-async def create_response(request: Request, caller: Caller, _: str) -> None:
-    """`POST /v1/responses`."""
-    await _answered(request, caller, responses)
 
 
 async def create_message(request: Request, caller: Caller, _: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final
 
 import structlog
@@ -49,12 +49,13 @@ _PREFIXES: Final = {
     DialectName.RESPONSES: "resp_",
     DialectName.MESSAGES: "msg_",
 }
+PING: Final = b": ping\n\n"
 _PINGS: Final = {
-    DialectName.CHAT: b": ping\n\n",
-    DialectName.RESPONSES: b": ping\n\n",
+    DialectName.CHAT: PING,
+    DialectName.RESPONSES: PING,
     DialectName.MESSAGES: b'event: ping\ndata: {"type": "ping"}\n\n',
 }
-_STREAM_HEAD: Final[Headers] = [
+STREAM_HEAD: Final[Headers] = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
@@ -78,11 +79,11 @@ async def answer(
     request: Request, dialect: Dialect, asked: Asked, chunks: AsyncGenerator[Chunk, None]
 ) -> None:
     """Give a call's answer to the client in its dialect, streamed or whole."""
-    kind = _Streamed if asked.is_streamed else _Whole
+    kind = Streamed if asked.is_streamed else Whole
     await kind(request, dialect, asked, chunks).run()
 
 
-class _Exchange:
+class Exchange:
     """What both kinds of answers share: the chunks' order, the deadlines, the end."""
 
     ping = b""
@@ -107,6 +108,7 @@ class _Exchange:
         self._answered: Answered | None = None
         self._usage: Usage | None = None
         self._has_ended = False
+        self._is_cancelled = False
         self._is_draining = False
         self._outcome = "ok"
         self._code = ""
@@ -136,6 +138,7 @@ class _Exchange:
             await self._fault(error)
         finally:
             self._client.leave()
+            await self._close()
             self._stop_draining()
             open_streams.dec()
             self._note()
@@ -148,12 +151,11 @@ class _Exchange:
                     self._recording.take(chunk)
                     await self._take(chunk)
         except TimeoutError:
-            if self._answered is not None and not self._client.is_gone and not self._has_ended:
-                await self._end_alone(self._answered)
-                return
+            self._is_reading = False
+            await self._end_alone()
         finally:
             self._is_reading = False
-        if self._client.is_gone:
+        if not self._is_heard:
             self._outcome = "client_gone"
 
     async def _take(self, chunk: Chunk) -> None:
@@ -162,7 +164,7 @@ class _Exchange:
                 self._started = chunk
             case Answered():
                 self._answered = chunk
-                if not self._client.is_gone:
+                if self._is_heard:
                     self._limit.reschedule(self._loop.time() + SETTLE_S)
             case Usage():
                 self._usage = chunk
@@ -172,7 +174,7 @@ class _Exchange:
                 await self._content(chunk)
 
     async def _finish(self, usage: Usage, stop: Stop) -> None:
-        if not self._client.is_gone:
+        if self._is_heard and self._is_reading:
             self._limit.reschedule(None)
         if stop.reason is StopReason.BUDGET:
             self._outcome = "budget"
@@ -182,16 +184,25 @@ class _Exchange:
         self._has_ended = True
         await self._end(usage, stop)
 
-    async def _end_alone(self, answered: Answered) -> None:
-        """The end by the vendor's own figures: the settlement goes on without us."""
-        log.warning("gateway.settlement_awaited", request_id=str(self._request.request_id))
-        usage = Usage(
-            tokens=answered.tokens,
-            is_final=True,
-            service_tier=answered.service_tier,
-            is_estimated=answered.is_estimated,
-        )
-        await self._finish(usage, Stop(reason=answered.reason))
+    async def _end_alone(self) -> None:
+        """The end where the settlement takes its time (by the vendor's own figures: it goes on
+        without us), and of an answer that was cancelled."""
+        answered = self._answered
+        if not self._is_heard or self._has_ended:
+            return
+        if answered is not None:
+            log.warning("gateway.settlement_awaited", request_id=str(self._request.request_id))
+            usage = Usage(
+                tokens=answered.tokens,
+                is_final=True,
+                service_tier=answered.service_tier,
+                is_estimated=answered.is_estimated,
+            )
+            await self._finish(usage, Stop(reason=answered.reason))
+        elif self._is_cancelled:
+            self._outcome, self._code = "cancelled", "cancelled"
+            usage = Usage(tokens=_NOTHING, is_final=True, is_estimated=True)
+            await self._finish(usage, Stop(reason=StopReason.CANCELLED))
 
     async def _fault(self, error: Exception) -> None:
         if self._has_ended:  # the refusal that cut the answer off, after its orderly end
@@ -200,32 +211,36 @@ class _Exchange:
             error = admission.repeated(self._request)
         self._has_ended = True
         self._outcome = "failed" if _status(error) >= 500 else "refused"
-        self._code = _told(error).code
-        if self._client.is_gone:
+        self._code = told(error).code
+        if self._is_heard:
+            await self._tell(error)
+        else:
             self._outcome = "client_gone"
-        elif self._client.is_open:
+
+    async def _cut(self) -> None:
+        """The process ends: the client hears it, if there is time to say it."""
+        if self._has_ended or not self._is_heard:
+            return
+        self._has_ended = True
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(1):
+                await self._tell(Unavailable("the server is being restarted", retry_after_s=1))
+
+    async def _tell(self, error: Exception) -> None:
+        """Say what failed: inside the answer if it has begun, else with a status of its own."""
+        if self._client.is_open:
             await self._fail(error)
         else:
             headers = self._headers()
             await replies.problem(self._request, self._dialect.NAME, error, headers=headers)
 
-    async def _cut(self) -> None:
-        """The process ends: the client hears it, if there is time to say it."""
-        if self._has_ended or self._client.is_gone:
-            return
-        self._has_ended = True
-        try:
-            async with asyncio.timeout(1):
-                await self._fault_of_shutdown()
-        except (TimeoutError, OSError):
-            return
+    @property
+    def _is_heard(self) -> bool:
+        """Whether anybody still gets the answer."""
+        return not self._client.is_gone
 
-    async def _fault_of_shutdown(self) -> None:
-        error = Unavailable("the server is being restarted", retry_after_s=1)
-        if self._client.is_open:
-            await self._fail(error)
-        else:
-            await replies.problem(self._request, self._dialect.NAME, error)
+    async def _close(self) -> None:
+        """When all is over, whatever happened."""
 
     async def _content(self, chunk: Chunk) -> None:
         raise NotImplementedError
@@ -255,7 +270,7 @@ class _Exchange:
         first_byte_s = self._loop.time() - self._began_at
         metrics.gateway_time_to_first_token_seconds.labels(dialect=self._name).observe(first_byte_s)
         request_id = (b"x-request-id", str(self._request.request_id).encode())
-        return [*_STREAM_HEAD, request_id, *self._headers()]
+        return [*STREAM_HEAD, request_id, *self._headers()]
 
     def _on_gone(self, is_stalled: bool) -> None:
         """Read on for the exact count, if there is room for one more who does."""
@@ -296,7 +311,7 @@ class _Exchange:
         )
 
 
-class _Streamed(_Exchange):
+class Streamed(Exchange):
     """Server-sent events, each as soon as it is known."""
 
     def __init__(
@@ -315,14 +330,14 @@ class _Streamed(_Exchange):
 
     async def _content(self, chunk: Chunk) -> None:
         if type(chunk) is not Passed:
-            await self._client.write(self._beginning() + self._writer.chunk(chunk))
+            await self._send(self._beginning() + self._writer.chunk(chunk))
             return
         self._is_begun = True
         self._passed = chunk
         if chunk.is_ending:
             self._endings.append(chunk)
         else:
-            await self._client.write(chunk.data)
+            await self._send(chunk.data)
 
     def _beginning(self) -> bytes:
         """The writer's own first words, once: what is passed on has the vendor's."""
@@ -335,10 +350,16 @@ class _Streamed(_Exchange):
         last = self._caught_up()
         for chunk in passthrough.priced(self._endings, usage, self._dialect.NAME):
             last += self._writer.chunk(chunk)
-        await self._client.finish(last + self._writer.end(usage, stop))
+        await self._send_last(last + self._writer.end(usage, stop))
 
     async def _fail(self, error: Exception) -> None:
-        await self._client.finish(self._caught_up() + self._writer.fail(_told(error)))
+        await self._send_last(self._caught_up() + self._writer.fail(told(error)))
+
+    async def _send(self, data: bytes) -> None:
+        await self._client.write(data)
+
+    async def _send_last(self, data: bytes) -> None:
+        await self._client.finish(data)
 
     def _caught_up(self) -> bytes:
         """What the writer says before its last words.
@@ -350,7 +371,7 @@ class _Streamed(_Exchange):
         return self._beginning()
 
 
-class _Whole(_Exchange):
+class Whole(Exchange):
     """One JSON body, when all is known."""
 
     def __init__(
@@ -382,6 +403,6 @@ def _status(error: Exception) -> int:
     return error.status if isinstance(error, PlatformError) else 500
 
 
-def _told(error: Exception) -> PlatformError:
+def told(error: Exception) -> PlatformError:
     """What a client may know of a failure: of an unexpected one only that it happened."""
     return error if isinstance(error, PlatformError) else PlatformError()

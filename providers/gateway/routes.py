@@ -8,17 +8,18 @@ from typing import Final
 
 from accounts.types import Permission
 from ideplatform.kit.accounting import Declaration
-from providers.gateway import calls, listing
+from providers.gateway import calls, listing, storing
 from providers.gateway.principal import Caller
 from providers.gateway.request import Request
 from providers.types import DialectName
 
+MODEL_PATH: Final = "/v1/models/{model}"
 Handler = Callable[[Request, Caller, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One method of one path. A `{name}` that ends a path may hold slashes: model ids do."""
+    """One method of one path; the `{model}` of `MODEL_PATH` may hold slashes."""
 
     method: str
     path: str
@@ -44,7 +45,8 @@ class Route:
         if not (path.startswith(head) and path.endswith(tail)):
             return None
         value = path[len(head) : len(path) - len(tail)]
-        return value if value and not (tail and "/" in value) else None
+        may_hold_slashes = not tail and self.path == MODEL_PATH
+        return value if value and (may_hold_slashes or "/" not in value) else None
 
 
 TABLE: Final = (
@@ -59,8 +61,36 @@ TABLE: Final = (
         method="POST",
         path="/v1/responses",
         dialect=DialectName.RESPONSES,
-        handler=calls.create_response,
+        handler=storing.create,
         summary="An answer in OpenAI's responses dialect, streamed or whole.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/responses/{response_id}",
+        dialect=DialectName.RESPONSES,
+        handler=storing.retrieve,
+        summary="A kept response; `?stream=true&starting_after=N` its events from there on.",
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/responses/{response_id}",
+        dialect=DialectName.RESPONSES,
+        handler=storing.delete,
+        summary="Forget a kept response, running or not.",
+    ),
+    Route(
+        method="POST",
+        path="/v1/responses/{response_id}/cancel",
+        dialect=DialectName.RESPONSES,
+        handler=storing.cancel,
+        summary="End a response that is being answered.",
+    ),
+    Route(
+        method="GET",
+        path="/v1/responses/{response_id}/input_items",
+        dialect=DialectName.RESPONSES,
+        handler=storing.input_items,
+        summary="What the model was given, a page at a time.",
     ),
     Route(
         method="POST",
@@ -92,7 +122,7 @@ TABLE: Final = (
     ),
     Route(
         method="GET",
-        path="/v1/models/{model}",
+        path=MODEL_PATH,
         dialect=DialectName.CHAT,
         handler=listing.model,
         summary="One model; slashes of its id may be escaped or not.",

@@ -73,7 +73,7 @@ def test_the_vendor_s_bytes_arrive_as_they_left(
 def test_unknown_members_travel_to_a_vendor_of_the_same_dialect(door: Door):
     a_provider("anthropic")
     body = a_message(context_management={"edits": [{"type": "x"}]}, novelty=[1, {"a": None}])
-    body["tools"] = [{"type": "web_search_20990101", "name": "web"}, {"name": "t"}]
+    body["tools"] = [{"name": "t", "input_schema": {"type": "object"}, "novel": True}]
     headers = {"x-api-key": door.key, "anthropic-beta": "some-beta-2099"}
     reply = door.send("POST", "/v1/messages?beta=true", body, headers=headers)
     assert reply.status == 200, reply.body
