@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -34,6 +35,7 @@ from workspaces.services.workspaces import Changes
 READY_S = 60
 STOP_S = 15
 TEMPLATE = "bench_template"
+_logs = itertools.count(1)
 SERVE = (sys.executable, str(ROOT / "manage.py"), "serve")
 
 
@@ -129,7 +131,7 @@ def process(
     may_end: bool = False,
 ) -> Iterator[int]:
     """A process of the measured system, on the system's core; its pid. Killed at the end."""
-    path = Path(tempfile.gettempdir()) / f"bench-{os.getpid()}-{log}.log"
+    path = Path(tempfile.gettempdir()) / f"bench-{os.getpid()}-{next(_logs)}-{log}.log"
     with path.open("w+", encoding="utf-8") as output:
         started = subprocess.Popen(
             command,

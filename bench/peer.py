@@ -19,6 +19,7 @@ from bench.harness import ROOT
 PROGRAM = ROOT / ".bench-peers" / "litellm" / "bin" / "litellm"
 MISSING = "LiteLLM is not installed (make bench-peers): its lines are left out"
 _KEY = "sk-bench"
+_WITHOUT_OURS = ("/usr/bin/env", "-u", "DATABASE_URL", "-u", "REDIS_URL")
 _READY_S = 120
 
 
@@ -39,10 +40,18 @@ def litellm(upstream: str) -> Iterator[tuple[int, Door]]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(json.dumps(config), "utf-8")  # JSON is YAML
-        words = (str(PROGRAM), "--config", str(file), "--host", "127.0.0.1", "--port", str(port))
+        words = (
+            *_WITHOUT_OURS,
+            str(PROGRAM),
+            "--config",
+            str(file),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        )
         # Its list of prices would be downloaded otherwise.
         environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
-        environment |= {"DATABASE_URL": "", "REDIS_URL": ""}
         with ground.process(*words, log="litellm", environment=environment) as pid:
             url = f"http://127.0.0.1:{port}"
             _until_alive(url)
