@@ -6,7 +6,7 @@ import pytest
 
 from billing.errors import ModelUnpriced
 from billing.types import BillingMode
-from providers.errors import ModelNotFound, NoReadyTarget
+from providers.errors import ContextExceeded, ModelNotFound, NoReadyTarget
 from providers.models import ModelAlias, Provider
 from providers.services import aliases, estimation, routing
 from providers.services.access import Home
@@ -225,7 +225,13 @@ def test_server_tools_are_read_too():
 def test_overrides_of_an_account_go_before_the_catalogue():
     row = a_provider(slug="small")
     row.models.filter(model_id="sim-echo").update(overrides={"context_tokens": 10})
-    assert _reasons(a_call("a long prompt " * 50)) == [("sim-echo", "context_too_small")]
+    with pytest.raises(ContextExceeded):
+        routing.plan(a_call("a long prompt " * 50))
+    a_provider(slug="off", is_enabled=False)
+    assert _reasons(a_call("a long prompt " * 50)) == [
+        ("sim-echo", "context_too_small"),
+        ("sim-echo", "disabled"),
+    ]
 
 
 def test_a_deleted_account_is_not_there():
