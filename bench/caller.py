@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import quantiles
+from typing import cast
 from urllib.parse import urlsplit
 
 WITHIN_S = 120
@@ -73,8 +74,7 @@ class _Line(asyncio.Protocol):
         self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not of that class
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True

@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from dataclasses import dataclass
+from typing import cast
 
 import uvloop
 
@@ -76,8 +77,7 @@ class Connection(asyncio.Protocol):
         self._playing: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not of that class
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._playing:
