@@ -21,6 +21,7 @@ from providers.types import (
     Started,
     Stop,
     StopReason,
+    Text,
     Usage,
 )
 
@@ -39,6 +40,8 @@ class Recording:
         self._headers = headers
         self._at: datetime = clock.now()
         self._parts = Collector()
+        self._text_index = -1
+        self._texts: list[str] = []
         self._passed: list[bytes] = []
         self._passed_bytes = 0
         self._model = ""
@@ -47,12 +50,22 @@ class Recording:
         self._is_over = False
 
     def take(self, chunk: Chunk) -> None:
-        """The next chunk of the answer."""
+        """The next chunk of the answer. One of thousands: text is joined before it is kept."""
+        if isinstance(chunk, Text):
+            if chunk.index != self._text_index:
+                self._end_text()
+                self._text_index = chunk.index
+            self._texts.append(chunk.text)
+        elif isinstance(chunk, Passed):
+            self._passed_bytes += len(chunk.data)
+            if self._passed_bytes <= MAX_PASSED_BYTES:
+                self._passed.append(chunk.data)
+        else:
+            self._end_text()
+            self._keep(chunk)
+
+    def _keep(self, chunk: Chunk) -> None:
         match chunk:
-            case Passed(data=data):
-                self._passed_bytes += len(data)
-                if self._passed_bytes <= MAX_PASSED_BYTES:
-                    self._passed.append(data)
             case Started(model=model):
                 self._model = model
             case Usage():
@@ -62,9 +75,15 @@ class Recording:
             case _:
                 self._parts.add(chunk)
 
+    def _end_text(self) -> None:
+        if self._texts:
+            self._parts.add(Text(index=self._text_index, text="".join(self._texts)))
+            self._texts.clear()
+
     @property
     def parts(self) -> tuple[AnyPart, ...]:
         """What was answered so far, as far as it was not passed on unread."""
+        self._end_text()
         stop = self._stop or Stop(reason=StopReason.CANCELLED)
         usage = self._usage or Usage(tokens=TokenCount(), is_final=True)
         return self._parts.answer(usage, stop).parts

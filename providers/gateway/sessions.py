@@ -15,6 +15,7 @@ instructions of `_NAMING`, quoted from the clients' sources.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -89,6 +90,10 @@ _NAMING: Final = (
 )
 
 
+# Each instruction holds one of these: a text without any needs no closer look.
+_SIGNS: Final = ("title", "topic", "under 50 characters", "in one sentence", "descriptive name")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """Where a call belongs. `key` says how it was found: `session:`, `user:`, `cache:`, `first:`.
@@ -110,11 +115,16 @@ def _client(headers: Mapping[str, str]) -> ClientFamily:
     for name, family in _TELLING_HEADERS:
         if name in headers:
             return family
-    user_agent = headers.get("user-agent", "")[:_MAX_HEADER_CHARS]
+    names = tuple(headers.get(name, "")[:_MAX_HEADER_CHARS] for name in _NAMING_HEADERS)
+    return _named(headers.get("user-agent", "")[:_MAX_HEADER_CHARS], names)
+
+
+@functools.lru_cache(maxsize=256)
+def _named(user_agent: str, names: tuple[str, ...]) -> ClientFamily:
     spoken = next((family for family, form in _AGENTS if form.search(user_agent)), None)
     if spoken not in (None, ClientFamily.OPENAI_SDK, ClientFamily.ANTHROPIC_SDK):
         return spoken
-    named = " ".join(headers.get(name, "")[:_MAX_HEADER_CHARS] for name in _NAMING_HEADERS).lower()
+    named = " ".join(names).lower()
     return next((family for name, family in _NAMES if name in named), None) or (
         spoken or ClientFamily.OTHER
     )
@@ -164,11 +174,17 @@ def _first_words(call: Call) -> str:
 def _purpose(call: Call) -> Purpose:
     if call.tools or call.server_tools:
         return Purpose.TURN
-    asked = call.messages[-1:] if call.messages else ()
-    opening = (call.system, *(text for message in _instructions(call) for text in _texts(message)))
-    texts = (*opening, *(text for message in asked for text in _texts(message)))
-    heard = " ".join(" ".join(text[:_SCANNED_CHARS].split()).lower() for text in texts)
-    return Purpose.TITLE if any(words in heard for words in _NAMING) else Purpose.TURN
+    messages = (*_instructions(call), *call.messages[-1:])
+    texts = (call.system, *(text for message in messages for text in _texts(message)))
+    return Purpose.TITLE if any(map(_asks_for_a_name, texts)) else Purpose.TURN
+
+
+def _asks_for_a_name(text: str) -> bool:
+    heard = text[:_SCANNED_CHARS].lower()
+    if not any(sign in heard for sign in _SIGNS):
+        return False
+    plain = " ".join(heard.split())
+    return any(words in plain for words in _NAMING)
 
 
 def _instructions(call: Call) -> Iterator[Message]:

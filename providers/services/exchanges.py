@@ -107,8 +107,9 @@ def record_many(exchanges: Sequence[Exchange]) -> int:
     Answers how many rows the organizations wanted. Raises DatabaseError.
     """
     wanted = _captures({one.call.context.organization_id for one in exchanges})
+    packer = zstandard.ZstdCompressor(level=_LEVEL)  # one for all: making it costs most
     rows = [
-        _row(one, wanted[one.call.context.organization_id])
+        _row(one, wanted[one.call.context.organization_id], packer)
         for one in exchanges
         if wanted[one.call.context.organization_id] is not Capture.OFF
     ]
@@ -209,9 +210,9 @@ def _captures(organization_ids: Iterable[UUID]) -> dict[UUID, Capture]:
     return wanted
 
 
-def _row(one: Exchange, capture: Capture) -> GatewayExchange:
+def _row(one: Exchange, capture: Capture, packer: zstandard.ZstdCompressor) -> GatewayExchange:
     context = one.call.context
-    request, answer = _packed(one) if capture is Capture.FULL else (None, None)
+    request, answer = _packed(one, packer) if capture is Capture.FULL else (None, None)
     return GatewayExchange(
         id=one.call.request_id,
         api_key_id=context.api_key_id,
@@ -231,7 +232,9 @@ def _row(one: Exchange, capture: Capture) -> GatewayExchange:
     )
 
 
-def _packed(one: Exchange) -> tuple[bytes, bytes] | tuple[None, None]:
+def _packed(
+    one: Exchange, packer: zstandard.ZstdCompressor
+) -> tuple[bytes, bytes] | tuple[None, None]:
     """Request and answer; neither when they are larger than any model reads."""
     call = one.call
     request = CapturedRequest(
@@ -251,7 +254,6 @@ def _packed(one: Exchange) -> tuple[bytes, bytes] | tuple[None, None]:
     if sum(map(len, texts)) > MAX_CONTENT_BYTES:
         metrics.gateway_exchanges_dropped_total.labels(reason="content_too_large").inc()
         return None, None
-    packer = zstandard.ZstdCompressor(level=_LEVEL)
     return packer.compress(texts[0]), packer.compress(texts[1])
 
 

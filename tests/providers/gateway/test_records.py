@@ -117,7 +117,7 @@ def test_a_signed_thought_that_the_client_dropped_goes_back_to_its_vendor(door: 
         },
         {"text": "Take an umbrella."},
     )
-    options = {"tools": [WEATHER], "reasoning_effort": "low", "max_tokens": 8_000}
+    options: dict[str, Any] = {"tools": [WEATHER], "reasoning_effort": "low", "max_tokens": 8_000}
     first = door.send("POST", "/v1/chat/completions", a_chat("[[sim:think]] weather?", **options))
     (call,) = first.json()["choices"][0]["message"]["tool_calls"]
     bare = {name: call[name] for name in ("id", "type", "function")}
