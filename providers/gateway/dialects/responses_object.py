@@ -227,7 +227,7 @@ def tool_result(item_id: str, name: str, text: str, *, is_error: bool) -> Item:
         "name": name,
         "arguments": "{}",
         "output": None if is_error else text,
-        "error": text if is_error else None,
+        "error": {"type": "mcp_tool_execution_error", "content": text} if is_error else None,
     }
 
 
