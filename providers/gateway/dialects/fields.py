@@ -5,7 +5,6 @@ A whole request is never decoded into Python objects: what nobody reads stays ra
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
@@ -15,12 +14,8 @@ from ideplatform.kit.errors import InvalidInput, Pointer
 from providers.types import Raw
 
 T = TypeVar("T")
-MAX_DEPTH: Final = 64
-_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 NULL: Final = Raw(b"null")  # msgspec knows no optional Raw
 FAULTS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_object: Final = msgspec.json.Decoder(dict[str, Raw])
 
 
 _decoders: Final[dict[object, msgspec.json.Decoder[Any]]] = {}
@@ -47,30 +42,6 @@ def is_null(raw: Raw) -> bool:
 
 def fault(at: str, detail: str) -> InvalidInput:
     return InvalidInput(detail, errors=[Pointer(pointer=at, detail=detail)])
-
-
-def document(body: bytes) -> dict[str, Raw]:
-    """The members of a body; raises InvalidInput for what is no JSON object, or nests too deep."""
-    _check_depth(body)
-    try:
-        if not body.isascii():
-            body.decode()
-        return _object.decode(body)
-    except FAULTS:
-        raise InvalidInput("the body is not a JSON object") from None
-
-
-def _check_depth(body: bytes) -> None:
-    """At most 64 levels. Each turn takes away the innermost brackets, so 64 turns take all."""
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return
-    brackets = _STRING.sub(b"", body).translate(None, _NOT_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        if not brackets:
-            return
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    if brackets:
-        raise InvalidInput(f"the body is not JSON of at most {MAX_DEPTH} levels")
 
 
 class Fields:

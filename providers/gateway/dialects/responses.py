@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from ideplatform.kit.errors import PlatformError
-from providers.gateway.dialects import errors, fields, responses_signed
+from providers.gateway.dialects import errors, fields, reading, responses_signed
 from providers.gateway.dialects import responses_items as items_of
 from providers.gateway.dialects import responses_tools as tools_of
 from providers.gateway.dialects.contract import Answer, Asked, Opening, Writer
@@ -102,7 +102,7 @@ def read(
     body: bytes, *, headers: Mapping[str, str], request_id: UUID, context: CallContext
 ) -> Asked:
     """The request; see `contract.Dialect.read`."""
-    members = fields.document(body)
+    members = reading.members(body)
     sent = {name: headers[name] for name in _SENT_ON if name in headers}
     return _asked(members, body, headers=sent, request_id=request_id, context=context)
 
@@ -138,7 +138,7 @@ def continued(asked: Asked, *, history: Sequence[Raw] = (), referenced: Mapping[
     call = asked.call
     if call.source is None:
         return asked
-    members = fields.document(call.source.body)
+    members = reading.members(call.source.body)
     members.pop("previous_response_id", None)
     items = (*history, *own_items(asked, referenced=referenced))
     members["input"] = Raw(encode(items))
