@@ -47,6 +47,9 @@ class _Done(msgspec.Struct):
     item: Raw = Raw(b"null")
 
 
+_event: Final = msgspec.json.Decoder(_Event)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """What a terminal event says: the state, the object as JSON, the ids of its output items."""
@@ -56,7 +59,7 @@ class Ended:
     item_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Event:
     """One event as its client gets it; `ended` is set in the last one."""
 
@@ -81,7 +84,7 @@ def numbered(data: bytes, number: int, own: Mapping[str, Raw]) -> Event | None:
     """
     payload = _payload(data)
     try:
-        event = msgspec.json.decode(payload, type=_Event)
+        event = _event.decode(payload)
     except _FAULTS:
         return None
     answer = event.response
@@ -159,7 +162,10 @@ def item_id(item: Raw) -> str:
 
 
 def _payload(data: bytes) -> bytes:
-    """The JSON of an event: its `data` lines, joined."""
+    """The JSON of an event: its `data` lines, joined; nearly always the one that ends it."""
+    begin = data.find(b"\ndata: ") + 7
+    if begin >= 7 and data.find(b"\n", begin) == len(data) - 2:
+        return data[begin:-2]
     lines = [line[5:] for line in data.split(b"\n") if line.startswith(b"data:")]
     return b"\n".join(lines)
 
