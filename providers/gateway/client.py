@@ -31,6 +31,8 @@ class Client:
         send: Send,
         headers: HeadersOf,
         ping: bytes,
+        ping_s: float = PING_S,
+        stalled_s: float = STALLED_S,
         on_gone: Callable[[bool], None],
     ) -> None:
         self.is_open = False
@@ -39,6 +41,8 @@ class Client:
         self._send = send
         self._headers = headers
         self._ping = ping
+        self._ping_s = ping_s
+        self._stalled_s = stalled_s
         self._on_gone = on_gone
         self._loop = asyncio.get_running_loop()
         self._moved_at = self._loop.time()
@@ -47,7 +51,7 @@ class Client:
         self._watcher = self._loop.create_task(self._watch())
         self._timer: asyncio.TimerHandle | None = None
         if ping:
-            self._timer = self._loop.call_later(PING_S, self._tick)
+            self._timer = self._loop.call_later(ping_s, self._tick)
 
     async def write(self, data: bytes) -> None:
         """Send some bytes of the answer, with its head before the first."""
@@ -97,13 +101,14 @@ class Client:
     def _tick(self) -> None:
         silent_s = self._loop.time() - self._moved_at
         is_writing = self._is_writing or self._sign is not None
-        if is_writing and silent_s >= STALLED_S:
+        if is_writing and silent_s >= self._stalled_s:
             self._lost(is_stalled=True)
             return
-        if not is_writing and silent_s >= PING_S:
+        if not is_writing and silent_s >= self._ping_s:
             self._sign = self._loop.create_task(self._show_life())
             silent_s = 0.0
-        self._timer = self._loop.call_later(max(PING_S - silent_s, 1.0), self._tick)
+        left_s = max(self._ping_s - silent_s, self._ping_s / 15)
+        self._timer = self._loop.call_later(left_s, self._tick)
 
     async def _show_life(self) -> None:
         with suppress(OSError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from providers.services import health
@@ -137,3 +139,20 @@ def test_the_first_token_is_out_before_the_vendor_s_last(door: Door):
         assert [row["outcome"] for row in door.vendor.ledger()] == ["open"]
         rest = response.read()
     assert rest.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(("drain_s", "drains_max"), [(0.2, 64), (60, 0)])
+def test_an_answer_that_nobody_can_wait_for_is_cut_and_estimated(
+    door: Door, settings: Any, drain_s: float, drains_max: int
+):
+    settings.ENV = settings.ENV.model_copy(
+        update={"gateway_drain_s": drain_s, "gateway_drains_max": drains_max}
+    )
+    a_provider()
+    body = a_chat("[[sim:tokens=5000 delay=10]]", stream=True)
+    with door.opened("POST", CHAT, body) as response:
+        assert response.read(10)
+    (event,) = eventually(door.events)
+    assert (event.outcome, event.accuracy) == ("client_cancelled", "estimated")
+    assert 0 < event.tokens_output < 5_000
+    assert door.holds() == {"settled"}
