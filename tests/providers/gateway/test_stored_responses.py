@@ -97,8 +97,8 @@ def read(context: CallContext, **members: Any) -> Asked:
 
 async def begun(context: CallContext | None = None, **members: Any) -> Exchange:
     """A response that is being answered."""
-    context = context or await run_db(a_context)
-    asked = read(context, **members)
+    owner = context or await run_db(a_context)
+    asked = read(owner, **members)
     name = ids.public("resp", asked.call.request_id)
     prepared = await responses_routes.prepare(asked)
     opening = Opening(answer_id=name, model="m", created_s=1_700_000_000, asked=prepared.asked)
@@ -108,7 +108,7 @@ async def begun(context: CallContext | None = None, **members: Any) -> Exchange:
         stops[0].stops += 1
 
     recorder = await responses_routes.record(prepared, opening, on_stop=stop)
-    exchange = Exchange(name, context, recorder, responses.writer(opening))
+    exchange = Exchange(name, owner, recorder, responses.writer(opening))
     stops.append(exchange)
     exchange.sent.append(recorder.record(exchange.writer.start(Started(model="m"))))
     return exchange
@@ -335,12 +335,13 @@ async def test_a_deleted_response_is_gone_with_its_events_and_its_writer_stops()
     exchange = await begun()
     exchange.say(*words("a"))
     await exchange.recorder.flush()
-    live = exchange.followed()
+    live = response_following.follow(exchange.id)
+    assert [await anext(live) for _ in range(2)] == exchange.told[:2]
     body = await responses_routes.delete(exchange.context, exchange.name)
     assert json.loads(body) == {"id": exchange.name, "object": "response", "deleted": True}
     assert exchange.stops == 1
     await exchange.end(StopReason.CANCELLED)
-    assert (await live)[:2] == exchange.told[:2]
+    assert [event async for event in live] == exchange.told[2:5]
     assert not await run_db(ResponseEvent.objects.filter(response_id=exchange.id).exists)
     with pytest.raises(NotFound):
         await seen(exchange)
@@ -376,7 +377,7 @@ async def test_a_conversation_is_continued_by_its_last_id():
     first = await answered(context, "one", input="first")
     second = await answered(context, "two", input="second", previous_response_id=first.name)
     third = read(context, input="third", previous_response_id=second.name)
-    prepared = await responses_routes.prepare(third)
+    prepared: Any = await responses_routes.prepare(third)
     said = [(message.role, message.parts[0].text) for message in prepared.asked.call.messages]
     assert said == [
         ("user", "first"),
@@ -417,7 +418,7 @@ async def test_items_of_earlier_answers_can_be_referred_to():
     first = await answered(context, "one")
     item_id = (await seen(first))["output"][0]["id"]
     reference = {"type": "item_reference", "id": item_id}
-    prepared = await responses_routes.prepare(read(context, input=[reference]))
+    prepared: Any = await responses_routes.prepare(read(context, input=[reference]))
     (message,) = prepared.asked.call.messages
     assert (message.role, message.parts[0].text) == ("assistant", "one")
     stranger = await run_db(a_context)

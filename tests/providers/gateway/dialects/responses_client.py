@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, get_args
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from providers.gateway.dialects.contract import Asked, Opening
 from providers.types import Chunk, Started, Stop, StopReason, Usage
 from tests.providers.gateway.dialects.vendors import CONTEXT, a_usage, events, written
 
+_ANY: Any = ResponseStreamEvent
 _KINDS: dict[str, Any] = {
     get_args(kind.model_fields["type"].annotation)[0]: kind
     for kind in get_args(get_args(ResponseStreamEvent)[0])
@@ -24,8 +26,8 @@ _KINDS: dict[str, Any] = {
 TERMINAL = {"response.completed", "response.incomplete", "response.failed"}
 
 
-def asked(*, raw: bytes | None = None, **members: Any) -> Asked:
-    """A request as the gateway reads it."""
+def asked(*, raw: bytes | None = None, **members: Any) -> Any:
+    """A request as the gateway reads it: an `Asked`, whose parts tests know without asking."""
     body = raw if raw is not None else json.dumps({"model": "m", "input": "hi"} | members).encode()
     return responses.read(body, headers={}, request_id=uuid4(), context=CONTEXT)
 
@@ -39,12 +41,12 @@ def opening(request: Asked | None = None) -> Opening:
     )
 
 
-def streamed(chunks: list[Chunk], *, request: Asked | None = None, **ending: Any) -> bytes:
-    return written(responses.writer(opening(request)), chunks, **ending)
+def streamed(chunks: Sequence[Chunk], *, request: Asked | None = None, **ending: Any) -> bytes:
+    return written(responses.writer(opening(request)), list(chunks), **ending)
 
 
 def whole(
-    chunks: list[Chunk],
+    chunks: Sequence[Chunk],
     *,
     request: Asked | None = None,
     reason: StopReason = StopReason.END,
@@ -77,7 +79,7 @@ def accumulated(stream: bytes) -> Any:
     state: Any = ResponseStreamState(input_tools=openai.omit, text_format=openai.omit)
     snapshot: Any = None
     for data in judged(stream)[:-1]:
-        event = construct_type_unchecked(type_=ResponseStreamEvent, value=data)
+        event: Any = construct_type_unchecked(type_=_ANY, value=data)
         state.handle_event(event)
         snapshot = state._ResponseStreamState__current_snapshot  # the SDK shows it nowhere else
     return snapshot

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pytest
@@ -254,7 +255,7 @@ def test_a_continued_request_says_everything_itself():
     assert responses.references(request) == ("msg_1",)
     said = msgspec.Raw(b'{"type":"message","role":"assistant","id":"msg_1","content":"ref"}')
     history = (msgspec.Raw(b'{"role":"user","content":"a"}'),)
-    whole = responses.continued(request, history=history, referenced={"msg_1": said})
+    whole: Any = responses.continued(request, history=history, referenced={"msg_1": said})
     texts = [message.parts[0].text for message in whole.call.messages]
     assert texts == ["a", "ref", "b"]
     assert whole.call.source is not None
