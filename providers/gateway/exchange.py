@@ -9,6 +9,7 @@ count, for GATEWAY_DRAIN_S and GATEWAY_DRAINS_MAX at once, then cut and estimate
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
@@ -42,6 +43,7 @@ from providers.types import (
 )
 
 log = structlog.get_logger(__name__)
+_LINES: Final = logging.getLogger(__name__)
 
 SETTLE_S: Final = 0.25
 _PREFIXES: Final = {
@@ -300,6 +302,8 @@ class Exchange:
         metrics.gateway_requests_total.labels(dialect=self._name, outcome=self._outcome).inc()
         is_whole = self._outcome in ("ok", "budget")
         self._recording.end("ok" if is_whole else self._code or "cancelled")
+        if not _LINES.isEnabledFor(logging.INFO):  # making the line costs more than asking
+            return
         context = self._opening.asked.call.context
         log.info(
             "gateway.answered",

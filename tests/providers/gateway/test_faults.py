@@ -58,7 +58,9 @@ def test_a_refusal_has_its_status_in_each_dialect(
     [{"cut_after_tokens": 5}, {"malformed_at": 5}, {"hang_at": 5}, {"error_at": 5}],
     ids=["cut", "malformed", "hang", "error"],
 )
-def test_a_fault_mid_stream_is_one_terminal_event(door: Door, kind: str, path: str, turn: dict):
+def test_a_fault_mid_stream_is_one_terminal_event(
+    door: Door, kind: str, path: str, turn: dict[str, int]
+):
     a_provider(kind, config=HASTY)
     door.vendor.script("broken", {"text": LONG} | turn)
     body = a_message("[[sim:broken]]", stream=True) if path == MESSAGES else None

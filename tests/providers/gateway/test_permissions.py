@@ -25,7 +25,9 @@ def test_each_route_is_found_by_its_own_path(route):
     head, opening, rest = route.path.partition("{")
     path = head + ("a/b" if route.path == MODEL_PATH else "a" if opening else "")
     path += rest.partition("}")[2]
-    found, value = find(route.method, path)
+    matched = find(route.method, path)
+    assert matched is not None
+    found, value = matched
     assert found is route
     assert value == (
         "" if not opening else path[len(head) : len(path) - len(rest.partition("}")[2])]
