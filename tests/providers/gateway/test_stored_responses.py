@@ -97,7 +97,7 @@ def read(context: CallContext, **members: Any) -> Asked:
 
 async def begun(context: CallContext | None = None, **members: Any) -> Exchange:
     """A response that is being answered."""
-    owner = context or await run_db(a_context)
+    owner: CallContext = await run_db(a_context) if context is None else context
     asked = read(owner, **members)
     name = ids.public("resp", asked.call.request_id)
     prepared = await responses_routes.prepare(asked)
