@@ -72,6 +72,18 @@ class PriceVersionConflict(Conflict):
     code, title = "price_version_conflict", "The price version cannot be published"
 
 
+class MarkupConflict(Conflict):
+    """Another rule of the same calls is planned, or the rule has ended already."""
+
+    code, title = "markup_conflict", "The markup cannot be changed so"
+
+
+class MarkupJump(Conflict):
+    """A markup that is probably a mistake."""
+
+    code, title = "markup_jump", "A markup changed too much to be asked for unseen"
+
+
 class QueryTooBroad(InvalidInput):
     """The answer would take too long or be too long; a narrower question will do."""
 
@@ -85,7 +97,10 @@ class InsufficientCredits(PaymentRequired):
 
 
 class BudgetExceeded(PaymentRequired):
-    """A budget's hard limit is reached; `degrade_to` names a cheaper model where one is set."""
+    """A budget's hard limit is reached; `degrade_to` names a cheaper model where one is set.
+
+    `approval_id` names what whoever manages the money can grant, where the budget lets them.
+    """
 
     code, title = "budget_exceeded", "A budget's limit is reached"
 
@@ -141,6 +156,10 @@ class CorrectionNotApproved(Conflict):
 
 class CorrectionTooLarge(InvalidInput):
     code, title = "correction_too_large", "A correction cannot leave less than nothing"
+
+
+class CorrectionUnpriced(Conflict):
+    code, title = "correction_unpriced", "These counts have no price; give the costs yourself"
 
 
 class UsageMovedOtherwise(Conflict):
@@ -216,6 +235,16 @@ class WebhookOfOtherMode(MalformedRequest):
 
 class TooManyBudgets(Conflict):
     code, title = "too_many_budgets", "An organization may have at most 100 budgets"
+
+
+class BudgetInherited(Conflict):
+    """Other budgets take their limit from this one; change or end them first."""
+
+    code, title = "budget_inherited", "Other budgets take their limit from this one"
+
+
+class BudgetApprovalClosed(Conflict):
+    code, title = "budget_approval_closed", "This was decided, or its window is over"
 
 
 class NoReport(Conflict):

@@ -33,7 +33,7 @@ from providers.services.access import Home
 from providers.types import ProviderScope
 from tests import factories, inprocess
 from tests.billing.calls import a_call
-from tests.billing.funds import a_budget
+from tests.billing.funds import an_approval
 from tests.billing.reports import compared
 from tests.providers.builders import a_provider
 from tests.workspaces.archives import an_archive
@@ -225,6 +225,7 @@ def stage() -> Stage:
         prompt="hello",
         agent="universal",
     )
+    approval = an_approval(organization)
     return Stage(
         user=user,
         values={
@@ -236,7 +237,8 @@ def stage() -> Stage:
             "key_id": str(key.pk),
             "job_id": str(job.pk),
             "provider_id": str(provider.pk),
-            "budget_id": str(a_budget(organization).pk),
+            "budget_id": str(approval.period.budget_id),
+            "approval_id": str(approval.pk),
             "export_id": str(listed.pk),
             "month": f"{clock.now():%Y-%m}",
             "name": "suite/fast",

@@ -3,6 +3,6 @@
 Rows of money are read here and never written: nobody adds, changes or deletes one by hand.
 """
 
-from billing.admin import customers, ledger, prices, requests, stripe
+from billing.admin import customers, ledger, markups, prices, requests, stripe, usage
 
-__all__ = ["customers", "ledger", "prices", "requests", "stripe"]
+__all__ = ["customers", "ledger", "markups", "prices", "requests", "stripe", "usage"]

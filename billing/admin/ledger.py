@@ -1,4 +1,4 @@
-"""Lists of money, to be read: the ledger, usage, lots, holds, budgets, the audit."""
+"""Lists of money, to be read: the ledger, lots, holds, budgets, the audit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from billing.models import (
     Hold,
     LedgerEntry,
     LedgerTxn,
-    UsageEvent,
 )
 from billing.types import Right
 from ideplatform.kit.admin import ReadOnly
@@ -45,18 +44,6 @@ class LedgerTxnAdmin(Desk):
         "links", "reverses",
     )  # fmt: skip
     inlines = (Legs,)
-
-
-@admin.register(UsageEvent)
-class UsageEventAdmin(Desk):
-    list_display = (
-        "occurred_at", "customer_id", "provider_type", "model", "estimated_cost", "billed_cost",
-        "billing_mode", "accuracy", "outcome",
-    )  # fmt: skip
-    list_filter = ("billing_mode", "accuracy", "outcome", "provider_type")
-    search_fields = ("request_id", "provider_request_id", "id")
-    ordering = ("-occurred_at", "-id")
-    exclude = ("payload_hash",)
 
 
 @admin.register(CreditLot)

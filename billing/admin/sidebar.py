@@ -40,7 +40,14 @@ _SECTIONS: Final = (
             ("Messages", "billing_stripeoutbox_changelist"),
         ),
     ),
-    ("Prices", Right.VIEW, (("Versions", "billing_priceversion_changelist"),)),
+    (
+        "Prices",
+        Right.VIEW,
+        (
+            ("Versions", "billing_priceversion_changelist"),
+            ("Markups", "billing_markuprule_changelist"),
+        ),
+    ),
     ("Control", Right.AUDIT, (("Audit", "billing_billingaudit_changelist"),)),
 )
 _REPORTS: Final = ("margin", "liability", "breakage", "overrun", "unpriced")

@@ -12,6 +12,7 @@ from billing.forecasting import ForecastMethod
 from billing.types import (
     Accuracy,
     BillingMode,
+    BudgetDecision,
     BudgetScope,
     CustomerStatus,
     OnHard,
@@ -163,13 +164,17 @@ class Balance(Money, kw_only=True):
 
 
 class Fill(msgspec.Struct, kw_only=True):
-    """The present window of a budget; `pct` counts spent and held, null for a limit of 0."""
+    """The present window of a budget; `pct` counts spent and held, null for a limit of 0.
+
+    `granted` is what approvals let be spent in this window beyond the hard limit.
+    """
 
     subject: str
     starts_at: datetime
     resets_at: datetime | None
     spent: Decimal
     held: Decimal
+    granted: Decimal
     pct: int | None
 
 
@@ -188,6 +193,7 @@ class Budget(msgspec.Struct, kw_only=True):
     alert_steps: list[int]
     on_hard: OnHard
     degrade_to: str
+    inherit_from: UUID | None
     counts_byok: bool
     is_enabled: bool
     created_at: datetime
@@ -198,6 +204,26 @@ class Budget(msgspec.Struct, kw_only=True):
 class Budgets(msgspec.Struct, kw_only=True):
     items: list[Budget]
     next_cursor: str
+
+
+class BudgetApproval(msgspec.Struct, kw_only=True):
+    """A window's hard limit that refused a call: `needs` is the most that a call lacked, USD."""
+
+    id: UUID
+    budget_id: UUID
+    subject: str
+    starts_at: datetime
+    resets_at: datetime | None
+    needs: Decimal
+    state: BudgetDecision
+    granted: Decimal
+    decided_by_id: UUID | None
+    decided_at: datetime | None
+    created_at: datetime
+
+
+class BudgetApprovals(msgspec.Struct, kw_only=True):
+    items: list[BudgetApproval]
 
 
 class SummaryBudget(msgspec.Struct, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from billing.models import Budget
+from billing.models import Budget, BudgetApproval
 from billing.selectors import Filled, Funds
 from billing.services.budgets import LARGEST_STEP, STEPS, Limits, Subject
 from billing.types import BudgetScope, OnHard, PeriodKind
@@ -47,8 +47,16 @@ class BudgetChangeForm(StrictSerializer):
     )
     on_hard = serializers.ChoiceField([one.value for one in OnHard], required=False)
     degrade_to = serializers.CharField(required=False, max_length=200, allow_blank=True)
+    inherit_from = serializers.UUIDField(required=False, allow_null=True)
     counts_byok = serializers.BooleanField(required=False)
     is_enabled = serializers.BooleanField(required=False)
+
+
+class BudgetApprovalForm(StrictSerializer):
+    """A decision; `amount` is granted in USD, by default what the refused call lacked."""
+
+    action = serializers.ChoiceField(["grant", "refuse"])
+    amount = _amount(min_value=Decimal(10) ** -12)
 
 
 class BudgetForm(BudgetChangeForm):
@@ -117,6 +125,7 @@ def budget(found: Filled) -> dict[str, object]:
         "alert_steps": row.alert_steps,
         "on_hard": row.on_hard,
         "degrade_to": row.degrade_to,
+        "inherit_from": row.inherit_from_id,
         "counts_byok": row.counts_byok,
         "is_enabled": row.is_enabled,
         "created_at": row.created_at,
@@ -128,10 +137,29 @@ def budget(found: Filled) -> dict[str, object]:
                 "resets_at": fill.ends_at,
                 "spent": money.text(fill.spent),
                 "held": money.text(fill.held),
+                "granted": money.text(fill.granted),
                 "pct": found.percent(fill),
             }
             for fill in found.fills
         ],
+    }
+
+
+def budget_approval(row: BudgetApproval) -> dict[str, object]:
+    """Of which window of which subject it is, and what became of it."""
+    period = row.period
+    return {
+        "id": row.pk,
+        "budget_id": period.budget_id,
+        "subject": period.subject,
+        "starts_at": period.starts_at,
+        "resets_at": period.ends_at,
+        "needs": money.text(row.needs),
+        "state": row.state,
+        "granted": money.text(row.granted),
+        "decided_by_id": row.decided_by_id,
+        "decided_at": row.decided_at,
+        "created_at": row.created_at,
     }
 
 
@@ -142,7 +170,7 @@ def budget_in_summary(found: Filled) -> dict[str, object]:
         "id": found.budget.pk,
         "scope": found.budget.scope,
         "subject": fullest.subject,
-        "limit": money.text(found.limit),
+        "limit": money.text(found.limit_in(fullest)),
         "spent": money.text(fullest.spent),
         "held": money.text(fullest.held),
         "pct": found.percent(fullest),

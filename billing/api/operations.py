@@ -12,6 +12,8 @@ from billing.api import (
     views,
 )
 from billing.errors import (
+    BudgetApprovalClosed,
+    BudgetInherited,
     PayloadMismatch,
     PlatformUsageMetered,
     QueryTooBroad,
@@ -112,5 +114,26 @@ describe(
         body=money_serializers.BudgetChangeForm,
         example={"hard": "50"},
     ),
-    DELETE=Operation("delete_budget", "End a budget.", status=204),
+    DELETE=Operation("delete_budget", "End a budget.", status=204, problems=(BudgetInherited,)),
+)
+describe(
+    views.BudgetApprovals,
+    GET=Operation(
+        "list_budget_approvals",
+        "The latest approvals that calls beyond a budget's hard limit asked for.",
+        answer=answers.BudgetApprovals,
+    ),
+)
+describe(
+    views.BudgetApproval,
+    POST=Operation(
+        "decide_budget_approval",
+        "Grant more than a budget's hard limit in one window, or let the limit stand.",
+        description="Decided once. What is granted counts from the next call on, until the"
+        " window ends; the `approval_id` is the one that the refused call's 402 names.",
+        answer=answers.BudgetApproval,
+        body=money_serializers.BudgetApprovalForm,
+        example={"action": "grant", "amount": "5"},
+        problems=(BudgetApprovalClosed,),
+    ),
 )

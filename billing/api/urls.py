@@ -8,4 +8,9 @@ urlpatterns = [
     path("balance", views.Balance.as_view()),
     path("budgets", views.Budgets.as_view()),
     path("budgets/<str:budget_id>", views.Budget.as_view()),
+    path("budgets/<str:budget_id>/approvals", views.BudgetApprovals.as_view()),
+    path(
+        "budgets/<str:budget_id>/approvals/<str:approval_id>",
+        views.BudgetApproval.as_view(),
+    ),
 ]

@@ -15,7 +15,7 @@ from accounts.types import Permission
 from billing import selectors
 from billing.api import export, exports, money_serializers, reports, serializers
 from billing.models import Budget as BudgetRow
-from billing.services import balances, budgets
+from billing.services import balances, budget_approvals, budgets
 from billing.services import exports as export_jobs
 from billing.sheets import USAGE_COLUMNS
 from billing.types import UsageFilters
@@ -56,15 +56,15 @@ class Summary(APIView):
 
     def get(self, request: Request) -> Response:
         asked = serializers.query(serializers.SummaryForm, request)
-        found = selectors.summary(
+        found = balances.overview(
             actor_of(request),
             serializers.window(asked),
+            organization_id=asked.get("organization_id"),
             filters=serializers.filters(asked),
             group_by=serializers.group_by(asked),
             compares="compare" in asked,
         )
-        funds, limits = balances.seen_with_summary(actor_of(request), asked.get("organization_id"))
-        return Response(serializers.summary(found, funds, limits))
+        return Response(serializers.summary(found.summary, found.funds, found.budgets))
 
 
 class Balance(APIView):
@@ -132,6 +132,37 @@ class Budget(APIView):
     def delete(self, request: Request, budget_id: str) -> Response:
         budgets.delete(actor=actor_of(request), budget_id=ids.parse(budget_id))
         return Response(status=204)
+
+
+class BudgetApprovals(APIView):
+    """What calls were refused for at a budget's hard limit, and what was decided."""
+
+    permissions = {"GET": Permission.BILLING_VIEW}
+
+    def get(self, request: Request, budget_id: str) -> Response:
+        rows = selectors.approvals_of(actor_of(request), ids.parse(budget_id))
+        return Response({"items": [money_serializers.budget_approval(row) for row in rows]})
+
+
+class BudgetApproval(APIView):
+    """One decision about a budget's hard limit."""
+
+    permissions = {"POST": Permission.BILLING_MANAGE}
+
+    def post(self, request: Request, budget_id: str, approval_id: str) -> Response:
+        form = read(money_serializers.BudgetApprovalForm, request)
+        budget, approval = ids.parse(budget_id), ids.parse(approval_id)
+        actor = actor_of(request)
+        if form["action"] == "grant":
+            row = budget_approvals.grant(
+                actor=actor,
+                budget_id=budget,
+                approval_id=approval,
+                amount_usd=form.get("amount"),
+            )
+        else:
+            row = budget_approvals.refuse(actor=actor, budget_id=budget, approval_id=approval)
+        return Response(money_serializers.budget_approval(row))
 
 
 def _budget(row: BudgetRow, status: int = 200) -> Response:

@@ -12,7 +12,7 @@ from billing.models.approvals import (
     SpentToken,
     TwoPersonRule,
 )
-from billing.models.budgets import Budget, BudgetAlert, BudgetPeriod
+from billing.models.budgets import Budget, BudgetAlert, BudgetApproval, BudgetPeriod
 from billing.models.corrections import UsageCorrection
 from billing.models.exports import Export, ExportChunk
 from billing.models.holds import Hold
@@ -46,6 +46,7 @@ __all__ = [
     "BillingAudit",
     "Budget",
     "BudgetAlert",
+    "BudgetApproval",
     "BudgetPeriod",
     "Clawback",
     "CreditLot",

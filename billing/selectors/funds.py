@@ -35,13 +35,17 @@ class Funds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:
-    """How full a budget is for one subject ("" but for `*`) in the present window."""
+    """How full a budget is for one subject ("" but for `*`) in the present window.
+
+    `granted` is what approvals let be spent in it beyond the hard limit.
+    """
 
     subject: str
     starts_at: datetime
     ends_at: datetime | None
     spent: Decimal
     held: Decimal
+    granted: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +61,13 @@ class Filled:
         return hard if hard is not None else self.budget.soft or money.ZERO
 
     def percent(self, fill: Fill) -> int | None:
-        """Spent and held of the limit, rounded down; None of a limit of 0."""
-        return int((fill.spent + fill.held) * 100 / self.limit) if self.limit else None
+        """Spent and held of what may be, rounded down; None of a limit of 0."""
+        limit = self.limit_in(fill)
+        return int((fill.spent + fill.held) * 100 / limit) if limit else None
+
+    def limit_in(self, fill: Fill) -> Decimal:
+        """The limit in this window, with what was granted for it."""
+        return self.limit + fill.granted
 
 
 def funds(actor: Actor, organization_id: UUID | None = None) -> Funds:
@@ -95,10 +104,8 @@ def filled(rows: Sequence[Budget]) -> list[Filled]:
     with connection.cursor() as cursor:
         cursor.execute(_FILLS, [MOST_SUBJECTS, list(found)])
         for budget_id, *values in cursor.fetchall():
-            subject, starts_at, ends_at, spent, held = values
-            found[budget_id].append(
-                Fill(subject=subject, starts_at=starts_at, ends_at=ends_at, spent=spent, held=held)
-            )
+            names = Fill.__dataclass_fields__
+            found[budget_id].append(Fill(**dict(zip(names, values, strict=True))))
     return [Filled(budget=row, fills=tuple(found[row.pk])) for row in rows]
 
 
@@ -139,11 +146,12 @@ def _funds(organization_id: UUID) -> Funds:
 
 _FILL: Final = """
 coalesce(p.subject, '') AS fill_subject, w.starts_at AS fill_starts_at, w.ends_at AS fill_ends_at,
-coalesce(p.spent, 0::numeric) AS fill_spent, coalesce(p.held, 0::numeric) AS fill_held
+coalesce(p.spent, 0::numeric) AS fill_spent, coalesce(p.held, 0::numeric) AS fill_held,
+coalesce(p.granted, 0::numeric) AS fill_granted
 FROM billing_budgets b
 CROSS JOIN LATERAL billing_window(b.period, now(), b.tz) AS w
 LEFT JOIN LATERAL (
-    SELECT q.subject, q.spent, q.held FROM billing_budget_periods q
+    SELECT q.subject, q.spent, q.held, q.granted FROM billing_budget_periods q
     WHERE q.budget_id = b.id AND q.starts_at = w.starts_at
     ORDER BY q.spent + q.held DESC, q.subject LIMIT %s
 ) AS p ON true

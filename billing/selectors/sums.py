@@ -144,9 +144,16 @@ SELECT CASE WHEN folded_before > pg_snapshot_xmax(pg_current_snapshot()) THEN '0
 """
 
 
+# In a snapshot nothing is later than the transaction's begin; without one, than this statement.
+_CLOCK: Final = """
+CASE current_setting('transaction_isolation') WHEN 'repeatable read' THEN now()
+ELSE clock_timestamp() END
+"""
+
+
 def _moment(cursor: CursorWrapper, timeout_ms: int) -> tuple[datetime, str]:
     cursor.execute(
-        f"SELECT clock_timestamp(), ({_MARK}), set_config('statement_timeout', %s, true)",
+        f"SELECT {_CLOCK}, ({_MARK}), set_config('statement_timeout', %s, true)",
         [str(timeout_ms)],
     )
     as_of, mark, _ = cursor.fetchone()

@@ -20,6 +20,7 @@ MOST: Final = 500
 CHUNK: Final = 5_000
 Row: TypeAlias = tuple[Any, ...]
 """Some columns of an event, in their order."""
+_Rows: TypeAlias = QuerySet[UsageEvent, Row]
 _ORDER: Final = ("-occurred_at", "-id")
 
 
@@ -47,8 +48,7 @@ def usage_chunks(
     The rights are those of the first chunk's moment; ids are checked before it. `columns` have
     `occurred_at` and `id` among them: the next chunk begins after the last row's.
     """
-    rows = reach.events(actor, filters).order_by(*_ORDER)
-    return _chunks(rows, columns)
+    return _chunks(reach.branches(actor, filters), columns)
 
 
 def usage_rows(actor: Actor, filters: UsageFilters, columns: Sequence[str]) -> Iterator[Row]:
@@ -65,15 +65,26 @@ def exceeds(actor: Actor, filters: UsageFilters, most: int) -> bool:
     return bool(reach.events(actor, filters).order_by()[most : most + 1].values("pk"))
 
 
-def _chunks(rows: QuerySet[UsageEvent], columns: Sequence[str]) -> Iterator[list[Row]]:
+def _chunks(
+    branches: Sequence[QuerySet[UsageEvent]], columns: Sequence[str]
+) -> Iterator[list[Row]]:
     moment, number = columns.index("occurred_at"), columns.index("id")
-    picked = rows.values_list(*columns)
-    chunk: list[Row] = list(picked[:CHUNK])
+    picked = [rows.values_list(*columns) for rows in branches]
+    chunk = _newest(picked)
     while chunk:
         yield chunk
         last = chunk[-1]
         older = Q(occurred_at__lt=last[moment]) | Q(occurred_at=last[moment], id__lt=last[number])
-        chunk = list(picked.filter(older, occurred_at__lte=last[moment])[:CHUNK])
+        chunk = _newest([one.filter(older, occurred_at__lte=last[moment]) for one in picked])
+
+
+def _newest(branches: Sequence[_Rows]) -> list[Row]:
+    """The newest of all branches: each gives at most a chunk, in the order of its own index."""
+    if not branches:
+        return []
+    first, *others = (one.order_by(*_ORDER)[:CHUNK] for one in branches)
+    merged = first.union(*others, all=True).order_by(*_ORDER)[:CHUNK] if others else first
+    return list(merged)
 
 
 def _scope(actor: Actor, filters: UsageFilters) -> str:

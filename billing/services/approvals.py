@@ -33,9 +33,9 @@ Handler = Callable[[ApprovalRequest], str]
 REPLACED: Final = "Replaced by an edited request."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Rule:
-    """Who may ask, who may approve, and what then happens."""
+    """Who may ask, who may approve, and what of `billing` then happens."""
 
     asks: Right
     approves: Right
@@ -44,44 +44,25 @@ class _Rule:
 
 _RULES: Final = {
     ApprovalKind.ADJUSTMENT: _Rule(
-        asks=Right.ADJUST,
-        approves=Right.APPROVE,
-        handler="billing.services.adjustments.apply_adjustment",
+        Right.ADJUST, Right.APPROVE, "services.adjustments.apply_adjustment"
     ),
-    ApprovalKind.PROMO: _Rule(
-        asks=Right.PROMO,
-        approves=Right.APPROVE,
-        handler="billing.services.adjustments.apply_promo",
-    ),
+    ApprovalKind.PROMO: _Rule(Right.PROMO, Right.APPROVE, "services.adjustments.apply_promo"),
     ApprovalKind.REVERSAL: _Rule(
-        asks=Right.ADJUST,
-        approves=Right.APPROVE,
-        handler="billing.services.adjustments.apply_reversal",
+        Right.ADJUST, Right.APPROVE, "services.adjustments.apply_reversal"
     ),
-    ApprovalKind.LIMIT: _Rule(
-        asks=Right.LIMIT,
-        approves=Right.APPROVE,
-        handler="billing.services.adjustments.apply_limit",
-    ),
-    ApprovalKind.REFUND: _Rule(
-        asks=Right.REFUND,
-        approves=Right.APPROVE,
-        handler="billing.stripe.refunds.apply_approved",
-    ),
+    ApprovalKind.LIMIT: _Rule(Right.LIMIT, Right.APPROVE, "services.adjustments.apply_limit"),
+    ApprovalKind.REFUND: _Rule(Right.REFUND, Right.APPROVE, "stripe.refunds.apply_approved"),
     ApprovalKind.PRICES: _Rule(
-        asks=Right.DRAFT_PRICES,
-        approves=Right.APPROVE_PRICES,
-        handler="billing.services.price_reviews.apply_approved",
+        Right.DRAFT_PRICES, Right.APPROVE_PRICES, "services.price_reviews.apply_approved"
+    ),
+    ApprovalKind.MARKUP: _Rule(
+        Right.DRAFT_PRICES, Right.APPROVE_PRICES, "services.markup_reviews.apply_approved"
     ),
     ApprovalKind.RECONCILIATION: _Rule(
-        asks=Right.REVIEW,
-        approves=Right.APPROVE,
-        handler="billing.services.reconcile.apply_approved",
+        Right.REVIEW, Right.APPROVE, "services.reconcile.apply_approved"
     ),
     ApprovalKind.CORRECTION: _Rule(
-        asks=Right.ADJUST,
-        approves=Right.APPROVE,
-        handler="billing.services.correction_reviews.apply_approved",
+        Right.ADJUST, Right.APPROVE, "services.correction_reviews.apply_approved"
     ),
 }
 """The handlers are named, not imported: those of Stripe stand above this module."""
@@ -141,7 +122,7 @@ def approve(*, actor: Actor, request_id: UUID, payload_hash: str) -> ApprovalReq
         decided_at=Now(),
     )
     request.refresh_from_db()
-    handler: Handler = import_string(_RULES[ApprovalKind(request.kind)].handler)
+    handler: Handler = import_string(f"billing.{_RULES[ApprovalKind(request.kind)].handler}")
     rows.update(state=ApprovalState.APPLIED, result=handler(request))
     request.refresh_from_db()
     _note("approval.applied", actor, request)

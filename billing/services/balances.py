@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -12,7 +13,11 @@ from django.db import connection
 from accounts.types import Actor
 from billing import selectors
 from billing.selectors import Filled, Funds
+from billing.selectors.summaries import Summary
 from billing.services import customers
+from billing.types import UsageFilters
+from billing.windows import Window
+from ideplatform.kit.db import snapshot
 
 
 def of(actor: Actor, organization_id: UUID | None = None) -> Funds:
@@ -26,6 +31,36 @@ def seen_with_summary(
     """Money and budgets that stand beside a summary; nothing where the actor sees neither."""
     funds, budgets = selectors.funds_seen(actor, organization_id)
     return (None if funds is None else _with_welcome(funds)), budgets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """What a window's usage adds up to, and the money beside it, all of one moment."""
+
+    summary: Summary
+    funds: Funds | None
+    budgets: Sequence[Filled]
+
+
+def overview(
+    actor: Actor,
+    window: Window,
+    *,
+    organization_id: UUID | None = None,
+    filters: UsageFilters | None = None,
+    group_by: Sequence[str] = (),
+    compares: bool = False,
+) -> Overview:
+    """Sums, balance and budgets in one snapshot: what is billed has left the balance beside it.
+
+    Raises as `selectors.summary` does.
+    """
+    with snapshot():
+        found = selectors.summary(
+            actor, window, filters=filters, group_by=group_by, compares=compares
+        )
+        funds, budgets = seen_with_summary(actor, organization_id)
+    return Overview(summary=found, funds=funds, budgets=budgets)
 
 
 def _with_welcome(funds: Funds) -> Funds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -16,7 +16,7 @@ from accounts.models import ApiKey, OrganizationMembership
 from accounts.services import access, audit
 from accounts.types import Actor, OrganizationKind, Permission
 from billing import windows
-from billing.errors import TooManyBudgets
+from billing.errors import BudgetInherited, TooManyBudgets
 from billing.models import Budget, ProviderCard
 from billing.services import customers
 from billing.types import BudgetScope, OnHard, PeriodKind
@@ -33,7 +33,10 @@ LARGEST_STEP: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What of a budget may change. Amounts in USD; `degrade_to` is a model for `degrade`."""
+    """What of a budget may change. Amounts in USD; `degrade_to` is a model for `degrade`.
+
+    With `inherit_from`, another budget of the organization, `hard` and `soft` are that one's.
+    """
 
     name: str = ""
     hard: Decimal | None = None
@@ -41,6 +44,7 @@ class Limits:
     alert_steps: Sequence[int] = STEPS
     on_hard: OnHard = OnHard.BLOCK
     degrade_to: str = ""
+    inherit_from: UUID | None = None
     counts_byok: bool = False
     is_enabled: bool = True
 
@@ -63,7 +67,7 @@ def create(*, actor: Actor, organization_id: UUID, subject: Subject, limits: Lim
     """
     access.authorise(actor, Permission.BILLING_MANAGE, organization_id)
     _check_subject(organization_id, subject)
-    _check(limits)
+    _check(_with_inherited(organization_id, limits))
     customers.ensure([organization_id])
     if Budget.objects.filter(customer=organization_id, deleted_at__isnull=True).count() >= MOST:
         raise TooManyBudgets
@@ -73,28 +77,34 @@ def create(*, actor: Actor, organization_id: UUID, subject: Subject, limits: Lim
         **asdict(subject),
         **_columns(limits),
     )
+    budget.refresh_from_db()  # the limits that it inherits
     _note("budget.created", actor, budget)
     return budget
 
 
 @transaction.atomic
 def update(*, actor: Actor, budget_id: UUID, changes: dict[str, object]) -> Budget:
-    """Change some of a budget's limits; what was spent stays. Raises NotFound, InvalidInput."""
+    """Change some of a budget's limits, and those of its heirs; what was spent stays.
+
+    Raises NotFound, InvalidInput.
+    """
     budget = of(actor, budget_id, Permission.BILLING_MANAGE)
-    before = {name: getattr(budget, name) for name in Limits.__dataclass_fields__}
-    limits = Limits(**(before | changes))
-    _check(limits)
+    limits = _limits_of(budget, changes)
+    _check(_with_inherited(budget.customer_id, limits, budget))
     for name, value in _columns(limits).items():
         setattr(budget, name, value)
     budget.save()
+    budget.refresh_from_db()
     _note("budget.updated", actor, budget)
     return budget
 
 
 @transaction.atomic
 def delete(*, actor: Actor, budget_id: UUID) -> None:
-    """End a budget; what its periods have spent is kept. Raises NotFound."""
+    """End a budget; what its periods have spent is kept. Raises NotFound, BudgetInherited."""
     budget = of(actor, budget_id, Permission.BILLING_MANAGE)
+    if budget.heirs.filter(deleted_at__isnull=True).exists():
+        raise BudgetInherited
     Budget.objects.filter(pk=budget.pk).update(deleted_at=Now(), is_enabled=False)
     _note("budget.deleted", actor, budget)
 
@@ -113,7 +123,34 @@ def of(actor: Actor, budget_id: UUID, permission: Permission) -> Budget:
 
 
 def _columns(limits: Limits) -> dict[str, object]:
-    return asdict(limits) | {"alert_steps": sorted(set(limits.alert_steps))}
+    columns = asdict(limits) | {"alert_steps": sorted(set(limits.alert_steps))}
+    return columns | {"inherit_from_id": columns.pop("inherit_from")}
+
+
+def _limits_of(budget: Budget, changes: dict[str, object]) -> Limits:
+    """The limits after some changes; inherited amounts are the other budget's to change."""
+    before = {name: getattr(budget, name) for name in Limits.__dataclass_fields__}
+    before["inherit_from"] = budget.inherit_from_id
+    if budget.inherit_from_id is not None:
+        before |= {"hard": None, "soft": None}
+    return Limits(**(before | changes))
+
+
+def _with_inherited(organization_id: UUID, limits: Limits, budget: Budget | None = None) -> Limits:
+    """The limits that will count. Raises NotFound for a budget that is not the organization's."""
+    if limits.inherit_from is None:
+        return limits
+    if limits.hard is not None or limits.soft is not None:
+        name = "hard" if limits.hard is not None else "soft"
+        raise _wrong(f"/{name}", "the other budget's, as long as inherit_from names one")
+    others = Budget.objects.filter(customer=organization_id, deleted_at__isnull=True)
+    giver = others.filter(pk=limits.inherit_from).first()
+    if giver is None:
+        raise NotFound
+    has_heirs = budget is not None and budget.heirs.filter(deleted_at__isnull=True).exists()
+    if giver.inherit_from_id is not None or giver == budget or has_heirs:
+        raise _wrong("/inherit_from", "name a budget with limits of its own, and of no heir")
+    return replace(limits, hard=giver.hard, soft=giver.soft)
 
 
 def _check(limits: Limits) -> None:
@@ -123,6 +160,8 @@ def _check(limits: Limits) -> None:
         raise _wrong("/soft", "at most the hard limit")
     if (limits.on_hard is OnHard.DEGRADE) != bool(limits.degrade_to):
         raise _wrong("/degrade_to", "name a model where on_hard is degrade, and only there")
+    if limits.on_hard is OnHard.APPROVE and limits.hard is None:
+        raise _wrong("/on_hard", "only a hard limit can be approved beyond")
     steps = limits.alert_steps
     if len(set(steps)) > MOST_STEPS or not all(1 <= step <= LARGEST_STEP for step in steps):
         raise _wrong("/alert_steps", f"at most {MOST_STEPS} percentages from 1 to {LARGEST_STEP}")

@@ -1,7 +1,8 @@
-"""Corrections that take two persons: one asks, another one approves, and it is done at once.
+"""Corrections by operators: done at once where one person may, else asked for and approved.
 
-Charging more always does, giving back more than the two-person rule lets one person move too; the
-database refuses them otherwise (migration 0020).
+Charging more always takes two persons, giving back more than the two-person rule lets one person
+move too, and so does our own cost beyond what one may decide about a vendor's bill; the database
+refuses them otherwise (migrations 0020 and 0024).
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from uuid import UUID
 import msgspec
 
 from accounts.types import Actor
-from billing.models import ApprovalRequest, UsageEvent
-from billing.services import approvals, corrections
+from billing.models import ApprovalRequest, UsageCorrection, UsageEvent
+from billing.services import approvals, audit, corrections, operators, tokens, two_persons
 from billing.services.adjustments import Grounds
+from billing.services.correction_facts import Facts, change_to, standing
 from billing.services.corrections import Change
-from billing.types import ApprovalKind, CorrectionReason, UnitClass
+from billing.services.tokens import Outcome
+from billing.types import ApprovalKind, CorrectionReason, Right, UnitClass
 from ideplatform.kit import money
 from ideplatform.kit.errors import NotFound
 
@@ -32,6 +35,81 @@ class _Asked(msgspec.Struct, frozen=True):
     quantities: str
 
 
+def why_two(*, operator_id: UUID, change: Change) -> str:
+    """Why a correction needs a second person, "" when it does not."""
+    if change.billed_cost > 0:
+        return "It charges a customer more."
+    if change.billed_cost < 0:
+        return two_persons.why_two(operator_id=operator_id, amount_usd=-change.billed_cost)
+    limit = two_persons.rule().reconciliation_usd
+    if abs(change.estimated_cost or money.ZERO) > limit:
+        return f"It books more than {limit.normalize():f} USD."
+    return ""
+
+
+def ask(
+    *,
+    actor: Actor,
+    event_id: UUID,
+    facts: Facts,
+    reason: CorrectionReason,
+    grounds: Grounds,
+    token: UUID,
+) -> Outcome:
+    """Bring an event to new facts, once per token, alone or with a second person.
+
+    Raises Forbidden, NotFound, InvalidInput for facts that are so already, CorrectionUnpriced,
+    and what `corrections.correct` raises.
+    """
+    operators.authorise(actor, Right.ADJUST)
+    event = _event(event_id)
+
+    def work() -> Outcome:
+        change = change_to(standing(event), facts)
+        if why_two(operator_id=actor.user_id, change=change):
+            asked = request(
+                actor=actor, event_id=event_id, change=change, reason=reason, grounds=grounds
+            )
+            return Outcome(is_done=False, target=str(asked.pk))
+        row = corrections.correct(
+            event_id=event_id,
+            change=change,
+            reason=reason,
+            key=f"hand:{token}",
+            created_by_id=actor.user_id,
+            approved_by_id=actor.user_id,
+            note=grounds.reason,
+        )
+        _note(actor, event, row, grounds)
+        return Outcome(is_done=True, target=str(row.pk))
+
+    return tokens.once(actor=actor, token=token, work=work)
+
+
+def _note(actor: Actor, event: UsageEvent, row: UsageCorrection, grounds: Grounds) -> None:
+    audit.record(
+        action="usage.corrected",
+        actor=actor,
+        customer_id=event.customer_id,
+        target=row.pk,
+        details={
+            "event_id": str(event.pk),
+            "correction": row.reason,
+            "estimated_cost": _text(row.delta_estimated_cost),
+            "billed_cost": _text(row.delta_billed_cost),
+            "reason": grounds.reason,
+            "ticket": grounds.ticket,
+        },
+    )
+
+
+def _event(event_id: UUID) -> UsageEvent:
+    event = UsageEvent.objects.filter(pk=event_id).first()
+    if event is None:
+        raise NotFound
+    return event
+
+
 def request(
     *,
     actor: Actor,
@@ -41,9 +119,7 @@ def request(
     grounds: Grounds,
 ) -> ApprovalRequest:
     """Ask for a correction of an event. Raises Forbidden, NotFound."""
-    event = UsageEvent.objects.filter(pk=event_id).first()
-    if event is None:
-        raise NotFound
+    event = _event(event_id)
     cost = change.estimated_cost
     return approvals.propose(
         actor=actor,

@@ -136,16 +136,16 @@ def finish(
 ) -> Settlement:
     """Settle a call that was answered whole, for a runner that died before it could, by its count.
 
-    A call that is settled already, by its runner or the sweep, is answered as it stands.
-    Raises HoldEnded for a call that was never dispatched here.
+    A call that is settled already, by its runner or the sweep, is answered as it stands, also long
+    after its hold was forgotten. Raises HoldEnded for a call that was never dispatched here.
     """
     held = Hold.objects.select_for_update(no_key=True)
     hold = held.filter(request_id=request_id, attempt=attempt).first()
-    if hold is None:
-        raise errors.HoldEnded
     settled = usage.found(request_id=request_id, attempt=attempt)
     if settled is not None:
         return settled
+    if hold is None:
+        raise errors.HoldEnded
     left = _recovered(hold, database_now())
     answered = dataclasses.replace(
         left,
@@ -319,6 +319,8 @@ def _refusal(row: dict[str, Any]) -> PlatformError:
         extra["resets_at"] = clock.rfc3339(row["resets_at"])
     if row["degrade_to"]:
         extra |= {"degrade_to": row["degrade_to"], "remedy_hint": "use_other_model"}
+    if row["approval_id"] is not None:
+        extra |= {"approval_id": str(row["approval_id"]), "remedy_hint": "ask_for_approval"}
     waits = RETRY_AFTER_S if issubclass(kind, errors.InFlightExhausted) else None
     return kind(retry_after_s=waits, **extra)
 

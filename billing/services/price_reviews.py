@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
@@ -92,14 +92,14 @@ def is_slip(change: Change) -> bool:
 
 def explain(change: Change) -> str:
     """What is odd about a price, in words; "" when nothing is."""
-    now, times = f"{_plain(change.now)} USD", _plain(change.factor or Decimal(1))
-    off = f"{times} times off the present {_plain(change.was)} USD" if change.was else ""
+    now, times = f"{money.plain(change.now)} USD", money.plain(change.factor or Decimal(1))
+    off = f"{times} times off the present {money.plain(change.was)} USD" if change.was else ""
     if is_slip(change) and change.key.unit_class not in _PER_CALL:
-        text = f"{now} per token is {_plain(change.now * MILLION)} USD per million tokens"
+        text = f"{now} per token is {money.plain(change.now * MILLION)} USD per million tokens"
         if off:
             text += f", {off}"
         if change.was is None or change.now > change.was:
-            meant = _plain(change.now / MILLION)
+            meant = money.plain(change.now / MILLION)
             text += f". If {now} is the price of a million tokens, enter {meant}"
         return text + "."
     if change.is_typo:
@@ -107,7 +107,7 @@ def explain(change: Change) -> str:
     if change.is_jump and change.factor is None:
         return "It becomes free." if not change.now else "It was free until now."
     if change.is_jump and change.was:
-        return f"It moves by {_plain((change.now / change.was - 1) * 100)} %."
+        return f"It moves by {money.plain((change.now / change.was - 1) * 100)} %."
     return ""
 
 
@@ -267,11 +267,6 @@ def _pointer(change: Change) -> Pointer:
         pointer=f"/{key.provider_type}/{key.pattern}/{key.service_tier}/{key.unit_class}",
         detail=explain(change),
     )
-
-
-def _plain(number: Decimal) -> str:
-    """Six significant digits, without an exponent or zeros at the end."""
-    return format(Context(prec=6).create_decimal(number).normalize(), "f")
 
 
 def exact_match(name: str) -> str:

@@ -54,13 +54,23 @@ def current() -> pricing.PriceBook:
 
 def tariff() -> Tariff:
     """The price book and every markup rule, ended and planned ones included (one query)."""
+    version_id, rules = _stamp()
+    with _Loaded.lock:
+        while _Loaded.book.version_id != version_id:
+            book = _load(version_id)
+            was_read_for, (version_id, rules) = version_id, _stamp()
+            # What was published meanwhile must not pass for the version before it.
+            if version_id == was_read_for:
+                _Loaded.book = book
+        return Tariff(book=_Loaded.book, rules=_rules(rules) if rules else ())
+
+
+def _stamp() -> tuple[UUID | None, str | None]:
+    """The version in force and the markup rules as text."""
     with connection.cursor() as cursor:
         cursor.execute(_STAMP)
         version_id, rules = cursor.fetchone()
-    with _Loaded.lock:
-        if _Loaded.book.version_id != version_id:
-            _Loaded.book = _load(version_id)
-        return Tariff(book=_Loaded.book, rules=_rules(rules) if rules else ())
+    return version_id, rules
 
 
 def deciding(*, model: str, at: datetime, provider_type: str = "") -> list[UUID]:

@@ -87,7 +87,8 @@ def found(*, request_id: UUID, attempt: int) -> Settlement | None:
         attempt=attempt,
         cost_usd=event.estimated_cost,
         billed_usd=event.billed_cost,
-        tokens=TokenCount({UnitClass(name): n for name, n in event.quantities.items()}),
+        tokens=_tokens(event.quantities),
+        accuracy=Accuracy(event.accuracy),
         already_settled=True,
     )
 
@@ -324,10 +325,15 @@ def _answer(event: _Event, stored: _Stored, *, is_new: bool) -> Answer:
         attempt=event["attempt"],
         cost_usd=stored.estimated_cost,
         billed_usd=stored.billed_cost,
-        tokens=TokenCount({UnitClass(name): n for name, n in stored.quantities.items()}),
+        tokens=_tokens(stored.quantities),
+        accuracy=Accuracy(event["accuracy"]),  # part of the digest, so the stored one's as well
         already_settled=not is_new,
         balance_usd=stored.balance,
     )
+
+
+def _tokens(quantities: Mapping[str, int]) -> TokenCount:
+    return TokenCount({UnitClass(name): count for name, count in quantities.items()})
 
 
 def _fact(event: _Event) -> tuple[str, dict[str, facts.Value]]:

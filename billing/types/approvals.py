@@ -16,6 +16,7 @@ class ApprovalKind(StrEnum):
     PRICES = "prices"
     RECONCILIATION = "reconciliation"
     CORRECTION = "correction"
+    MARKUP = "markup"
 
 
 class ApprovalState(StrEnum):

@@ -88,10 +88,19 @@ class PeriodKind(StrEnum):
 
 
 class OnHard(StrEnum):
-    """What a reached hard limit does: refuse, or refuse and name a cheaper model to use."""
+    """What a reached hard limit does: refuse; and name a cheaper model; or ask for an approval."""
 
     BLOCK = "block"
     DEGRADE = "degrade"
+    APPROVE = "approve"
+
+
+class BudgetDecision(StrEnum):
+    """Whether more may be spent in one window of a budget than its hard limit."""
+
+    OPEN = "open"
+    GRANTED = "granted"
+    REFUSED = "refused"
 
 
 class AlertKind(StrEnum):

@@ -234,6 +234,7 @@ class Settlement:
     cost_usd: Decimal | None
     billed_usd: Decimal
     tokens: TokenCount
+    accuracy: Accuracy
     already_settled: bool
     balance_usd: Decimal | None = field(default=None, compare=False)
 

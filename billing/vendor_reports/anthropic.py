@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from billing.types import UnitClass
-from billing.vendor_reports.values import Charge, Report, Usage, decode, finite, require_dollars
+from billing.vendor_reports.buckets import Count, Page, charged, used
+from billing.vendor_reports.values import Charge, Report, Usage, finite, require_dollars
 from ideplatform.kit import money
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+R = TypeVar("R")
 _CENTS: Final = Decimal(-2)  # a power of ten
 _CLASSES: Final = {
     "uncached_input_tokens": UnitClass.INPUT,
@@ -60,47 +61,24 @@ class _Cost(msgspec.Struct):
     description: str | None = None
 
 
-class _UsedBucket(msgspec.Struct):
+class _Bucket(msgspec.Struct, Generic[R]):
     starting_at: datetime
-    results: list[_Used]
+    results: list[R]
 
-
-class _CostBucket(msgspec.Struct):
-    starting_at: datetime
-    results: list[_Cost]
-
-
-class _UsedPage(msgspec.Struct):
-    data: list[_UsedBucket]
-
-
-class _CostPage(msgspec.Struct):
-    data: list[_CostBucket]
+    @property
+    def day(self) -> date:
+        begun = self.starting_at
+        return (begun if begun.tzinfo else begun.replace(tzinfo=UTC)).astimezone(UTC).date()
 
 
 def usage(raw: bytes) -> Report:
     """`organizations/usage_report/messages`; raises Malformed."""
-    page = decode(raw, _UsedPage)
-    return Report(
-        usages=tuple(
-            one
-            for bucket in page.data
-            for result in bucket.results
-            for one in _usages(_day(bucket.starting_at), result)
-        )
-    )
+    return used(raw, Page[_Bucket[_Used]], _usages)
 
 
 def costs(raw: bytes) -> Report:
     """`organizations/cost_report`; raises Malformed."""
-    page = decode(raw, _CostPage)
-    return Report(
-        charges=tuple(
-            _charge(_day(bucket.starting_at), result)
-            for bucket in page.data
-            for result in bucket.results
-        )
-    )
+    return charged(raw, Page[_Bucket[_Cost]], _charge)
 
 
 def _usages(day: date, used: _Used) -> Iterator[Usage]:
@@ -140,7 +118,3 @@ def _charge(day: date, cost: _Cost) -> Charge:
         tier=cost.service_tier,
         unit_class=_CLASSES.get(cost.token_type or "", search),
     )
-
-
-def _day(moment: datetime) -> date:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).date()

@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
 
 from billing.types import UnitClass
+from billing.vendor_reports.buckets import Count, Page, charged, used
 from billing.vendor_reports.values import (
     Charge,
     Malformed,
     Report,
     Usage,
-    decode,
     finite,
     require_dollars,
 )
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+R = TypeVar("R")
 _LARGEST_TIME: Final = 253_402_300_799  # the year 9999
 
 
@@ -53,47 +53,23 @@ class _Cost(msgspec.Struct):
     api_key_id: str | None = None
 
 
-class _UsedBucket(msgspec.Struct):
+class _Bucket(msgspec.Struct, Generic[R]):
     start_time: Annotated[int, msgspec.Meta(ge=0, le=_LARGEST_TIME)]
-    results: list[_Used]
+    results: list[R]
 
-
-class _CostBucket(msgspec.Struct):
-    start_time: Annotated[int, msgspec.Meta(ge=0, le=_LARGEST_TIME)]
-    results: list[_Cost]
-
-
-class _UsedPage(msgspec.Struct):
-    data: list[_UsedBucket]
-
-
-class _CostPage(msgspec.Struct):
-    data: list[_CostBucket]
+    @property
+    def day(self) -> date:
+        return datetime.fromtimestamp(self.start_time, UTC).date()
 
 
 def usage(raw: bytes) -> Report:
     """`organization/usage/completions` and `/embeddings`; raises Malformed."""
-    page = decode(raw, _UsedPage)
-    return Report(
-        usages=tuple(
-            one
-            for bucket in page.data
-            for result in bucket.results
-            for one in _usages(_day(bucket.start_time), result)
-        )
-    )
+    return used(raw, Page[_Bucket[_Used]], _usages)
 
 
 def costs(raw: bytes) -> Report:
     """`organization/costs`; raises Malformed."""
-    page = decode(raw, _CostPage)
-    return Report(
-        charges=tuple(
-            _charge(_day(bucket.start_time), result)
-            for bucket in page.data
-            for result in bucket.results
-        )
-    )
+    return charged(raw, Page[_Bucket[_Cost]], _charge)
 
 
 def _usages(day: date, used: _Used) -> Iterator[Usage]:
@@ -149,7 +125,3 @@ def _class_of(item: str) -> UnitClass | None:
     if "web search" in words:
         return UnitClass.WEB_SEARCH
     return side
-
-
-def _day(start_time: int) -> date:
-    return datetime.fromtimestamp(start_time, UTC).date()

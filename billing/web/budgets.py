@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -15,12 +15,14 @@ from accounts.models import ApiKey
 from accounts.types import Permission
 from billing import selectors
 from billing.api import money_serializers
-from billing.models import Budget
+from billing.errors import BudgetApprovalClosed, BudgetInherited
+from billing.models import Budget, BudgetApproval
 from billing.selectors import names
+from billing.selectors.budget_approvals import waiting
 from billing.selectors.names import Named
 from billing.selectors.summaries import Totals, summary
 from billing.selectors.viewers import Place
-from billing.services import budgets
+from billing.services import budget_approvals, budgets
 from billing.types import BudgetScope, OnHard, PeriodKind
 from billing.web import forms
 from billing.web.overview import limit
@@ -50,6 +52,14 @@ class KeySpend:
 
     key: ApiKey
     totals: Totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """An approval that somebody has to decide, and the amount its form begins with."""
+
+    approval: BudgetApproval
+    amount: str
 
 
 class Budgets(BillingPage):
@@ -83,6 +93,8 @@ class Budgets(BillingPage):
             "limits": [] if place is None or not place.sees_money else self._limits(place),
             "done": self.request.GET.get("done", ""),
             "is_manager": place is not None and place.manages_money,
+            "waiting": self._waiting(place),
+            "givers": self._givers(place),
             "subjects": self._subjects(place),
             "periods": [one.value for one in PeriodKind],
             "sent": {},
@@ -103,6 +115,17 @@ class Budgets(BillingPage):
     def _limits(self, place: Place) -> list[Any]:
         rows = list(selectors.budgets(self.actor, place.id).order_by("created_at", "pk"))
         return [limit(one) for one in selectors.filled(rows)]
+
+    def _waiting(self, place: Place | None) -> list[Waiting]:
+        """What calls were refused for, and whoever manages the money can let be spent."""
+        if place is None or not place.manages_money:
+            return []
+        return [Waiting(approval=one, amount=forms.amount(one.needs)) for one in waiting(place.id)]
+
+    def _givers(self, place: Place | None) -> list[Budget]:
+        if place is None or not place.manages_money:
+            return []
+        return _givers(selectors.budgets(self.actor, place.id).order_by("created_at", "pk"))
 
     def _subjects(self, place: Place | None) -> list[tuple[Promise, _Options]]:
         """What a new budget can limit, in groups: the form's value, and what people read."""
@@ -149,7 +172,8 @@ class OneBudget(BillingPage):
     def _page(
         self, budget: Budget, sent: Any, faults: dict[str, str], *, status: int = 200
     ) -> HttpResponse:
-        context = {"budget": budget, "sent": sent, "faults": faults}
+        others = selectors.budgets(self.actor, budget.customer_id).exclude(pk=budget.pk)
+        context = {"budget": budget, "sent": sent, "faults": faults, "givers": _givers(others)}
         return self.shown("billing/budget.html", context, status=status)
 
 
@@ -161,9 +185,44 @@ class BudgetEnd(BillingPage):
 
     def post(self, request: HttpRequest, budget_id: UUID) -> HttpResponse:
         budget = budgets.of(self.actor, budget_id, Permission.BILLING_MANAGE)
-        budgets.delete(actor=self.actor, budget_id=budget_id)
         self.place = self.viewer.place(budget.customer_id)
+        try:
+            budgets.delete(actor=self.actor, budget_id=budget_id)
+        except BudgetInherited:
+            return self.to(_PATH, done="inherited")
         return self.to(_PATH, done="deleted")
+
+
+class BudgetDecide(BillingPage):
+    """Grants more than a hard limit in one window, or lets the limit stand."""
+
+    permissions = {"POST": Permission.BILLING_MANAGE}
+    section = _PATH
+
+    def post(self, request: HttpRequest, budget_id: UUID, approval_id: UUID) -> HttpResponse:
+        budget = budgets.of(self.actor, budget_id, Permission.BILLING_MANAGE)
+        self.place = self.viewer.place(budget.customer_id)
+        try:
+            form = forms.budget_decision(request.POST)
+            if form["action"] == "grant":
+                budget_approvals.grant(
+                    actor=self.actor,
+                    budget_id=budget_id,
+                    approval_id=approval_id,
+                    amount_usd=form["amount"],
+                )
+                return self.to(_PATH, done="granted")
+            budget_approvals.refuse(actor=self.actor, budget_id=budget_id, approval_id=approval_id)
+        except InvalidInput:
+            return self.to(_PATH, done="amount")
+        except BudgetApprovalClosed:
+            return self.to(_PATH, done="decided")
+        return self.to(_PATH, done="refused")
+
+
+def _givers(rows: Iterable[Budget]) -> list[Budget]:
+    """The budgets that others can take their limit from: those with one of their own."""
+    return [row for row in rows if row.inherit_from_id is None]
 
 
 def _named(scope: BudgetScope, found: Sequence[Named]) -> _Options:
@@ -174,8 +233,9 @@ def _stored(budget: Budget) -> dict[str, object]:
     """A budget as its form is filled in."""
     return {
         "name": budget.name,
-        "hard": forms.amount(budget.hard),
-        "soft": forms.amount(budget.soft),
+        "hard": "" if budget.inherit_from_id else forms.amount(budget.hard),
+        "soft": "" if budget.inherit_from_id else forms.amount(budget.soft),
+        "inherit_from": str(budget.inherit_from_id or ""),
         "alert_steps": ", ".join(map(str, budget.alert_steps)),
         "on_hard": OnHard(budget.on_hard).value,
         "degrade_to": budget.degrade_to,

@@ -11,14 +11,14 @@ from django.http import QueryDict
 from rest_framework import serializers
 
 from billing.api import money_serializers, payment_serializers
-from billing.types import BudgetScope, Precision
+from billing.types import BudgetScope, OnHard, Precision
 from ideplatform.kit import rest
 from ideplatform.kit.errors import InvalidInput, PlatformError
 from ideplatform.kit.serializers import StrictSerializer, wrong
 
 NAMED: Final = (BudgetScope.MODEL_GLOB, BudgetScope.AGENT)
 """Scopes whose subject is typed and not chosen."""
-_LIMITS: Final = ("name", "hard", "soft", "on_hard", "degrade_to")
+_LIMITS: Final = ("name", "hard", "soft", "on_hard", "degrade_to", "inherit_from")
 _FLAGS: Final = ("counts_byok", "is_enabled")
 
 
@@ -45,6 +45,12 @@ def new_budget(sent: QueryDict, organization_id: UUID) -> dict[str, Any]:
 def changed_budget(sent: QueryDict) -> dict[str, Any]:
     """A budget's limits, all of them: a field left empty is no limit; raises InvalidInput."""
     return _checked(money_serializers.BudgetChangeForm, _limits(sent))
+
+
+def budget_decision(sent: QueryDict) -> dict[str, Any]:
+    """Grant, with an amount of USD, or refuse; raises InvalidInput."""
+    data = {"action": _text(sent, "action"), "amount": _text(sent, "amount") or None}
+    return _checked(money_serializers.BudgetApprovalForm, data)
 
 
 def settings(sent: QueryDict) -> dict[str, Any]:
@@ -92,13 +98,13 @@ def _text(sent: QueryDict, name: str) -> str:
 
 def _limits(sent: QueryDict) -> dict[str, Any]:
     found: dict[str, Any] = {name: _text(sent, name) for name in _LIMITS if name in sent}
-    for amount in ("hard", "soft"):
-        found[amount] = found.get(amount) or None
+    for name in ("hard", "soft", "inherit_from"):
+        found[name] = found.get(name) or None
     if "alert_steps" in sent:
         found["alert_steps"] = (
             _text(sent, "alert_steps").replace("%", " ").replace(",", " ").split()
         )
-    if found.get("on_hard") == "block":
+    if found.get("on_hard") in (OnHard.BLOCK, OnHard.APPROVE):
         found["degrade_to"] = ""
     return found | {name: name in sent for name in _FLAGS}
 

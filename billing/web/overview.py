@@ -21,14 +21,16 @@ from billing.web.charts import Chart, Gauge, Series
 from billing.web.pages import BillingPage
 from billing.windows import Window, before
 from ideplatform.kit import clock, money
+from ideplatform.kit.db import snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """A budget as a bar: its fullest subject."""
+    """A budget as a bar: its fullest subject; `limit` counts what was granted for the window."""
 
     budget: Filled
     fill: Fill
+    limit: Decimal
     gauge: Gauge
     percent: int | None
 
@@ -41,8 +43,9 @@ class Overview(BillingPage):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         window = self.month()
-        found = summary(self.actor, window, filters=self.filters(), compares=True)
-        funds, budgets = self._money()
+        with snapshot():  # what was spent has left the balance beside it
+            found = summary(self.actor, window, filters=self.filters(), compares=True)
+            funds, budgets = self._money()
         context = {
             "found": found,
             "funds": funds,
@@ -92,7 +95,8 @@ def limit(one: Filled) -> Limit:
     return Limit(
         budget=one,
         fill=fill,
-        gauge=charts.gauge(fill.spent, fill.held, one.limit),
+        limit=one.limit_in(fill),
+        gauge=charts.gauge(fill.spent, fill.held, one.limit_in(fill)),
         percent=one.percent(fill),
     )
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from billing.web.budgets import BudgetEnd, Budgets, OneBudget
+from billing.web.budgets import BudgetDecide, BudgetEnd, Budgets, OneBudget
 from billing.web.explorer import Explorer
 from billing.web.notices import NoticeRead
 from billing.web.overview import Overview
@@ -16,6 +16,10 @@ urlpatterns = [
     path("budgets", Budgets.as_view()),
     path("budgets/<uuid:budget_id>", OneBudget.as_view()),
     path("budgets/<uuid:budget_id>/end", BudgetEnd.as_view()),
+    path(
+        "budgets/<uuid:budget_id>/approvals/<uuid:approval_id>",
+        BudgetDecide.as_view(),
+    ),
     path("notices/<uuid:notice_id>/read", NoticeRead.as_view()),
     path("statements", Statements.as_view()),
     path("statements/<str:month>", OneStatement.as_view()),

@@ -6,16 +6,17 @@ Stock Channels runs all database calls of a process on one thread; `run_db` does
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, connections
+from django.db import InterfaceError, OperationalError, connection, connections, transaction
 
 from ideplatform.kit.errors import DatabaseDown
 from ideplatform.observability import metrics
@@ -82,6 +83,20 @@ def allow_long_transaction(*, seconds: int) -> None:
         cursor.execute("SET LOCAL transaction_timeout = 0")
         cursor.execute("SELECT set_config('transaction_timeout', %s, true)", [f"{seconds}s"])
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{seconds}s"])
+
+
+@contextlib.contextmanager
+def snapshot() -> Iterator[None]:
+    """Everything that is read inside is of one moment; nothing may be written.
+
+    Inside a caller's transaction, whose isolation cannot be changed any more, it is that one's.
+    """
+    is_nested = connection.in_atomic_block
+    with transaction.atomic():
+        if not is_nested:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield
 
 
 def is_lost(error: BaseException) -> bool:

@@ -40,6 +40,11 @@ def text(amount: Decimal) -> str:
     return format(amount, "f")
 
 
+def plain(number: Decimal) -> str:
+    """Six significant digits for people, without an exponent or zeros at the end."""
+    return format(Context(prec=6).create_decimal(number).normalize(), "f")
+
+
 def amount_field(**options: object) -> models.DecimalField:  # type: ignore[type-arg]
     """A NUMERIC(30,12) column."""
     return models.DecimalField(max_digits=30, decimal_places=12, **options)  # type: ignore[arg-type]

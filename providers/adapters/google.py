@@ -259,6 +259,10 @@ class _Stream:
             yield Started(
                 model=event.model_version or "", provider_request_id=name, dropped=self.dropped
             )
+        # Before the text: whoever goes away at a word pays for it as it was counted with it.
+        tokens = usage.read(usage.google, event.usage_metadata)
+        if tokens is not None:
+            yield Usage(tokens=tokens, is_final=False)
         for candidate in (event.candidates or ())[:1]:
             for part in (candidate.content.parts if candidate.content else None) or ():
                 yield from self._part(part)
@@ -267,9 +271,6 @@ class _Stream:
                 self.reason = self._reason(candidate.finish_reason)
         if event.prompt_feedback is not None and event.prompt_feedback.block_reason:
             self.reason = StopReason.CONTENT_FILTER
-        tokens = usage.read(usage.google, event.usage_metadata)
-        if tokens is not None:
-            yield Usage(tokens=tokens, is_final=False)
 
     def _part(self, part: _Part) -> Iterator[Chunk]:
         if part.function_call is not None:

@@ -196,7 +196,7 @@ class Attempt(Generic[C]):
             if self.route.is_trial:
                 await run_db(health.claim, self.route)
             await ahit("reserved")
-        except (asyncio.CancelledError, PlatformError):
+        except BaseException:  # whatever it was, nothing leaves
             settling.withdraw(self.progress.hold_id)
             raise
         return dispatched_at, opening.meter

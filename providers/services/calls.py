@@ -186,7 +186,7 @@ def finish(*, request_id: UUID, answered: Answered) -> Usage:
         tokens=settlement.tokens,
         is_final=True,
         service_tier=answered.service_tier,
-        is_estimated=answered.is_estimated,
+        is_estimated=settlement.accuracy is Accuracy.ESTIMATED,
         cost_usd=None if cost is None else money.text(cost),
         usage_event_id=settlement.event_id,
     )

@@ -87,7 +87,7 @@ def wants_absolute(tool: Tool) -> bool:
     for part in (properties, *(_items(each) for each in properties.values())):
         if name := _first(PATHS, part):
             about = str(schemas.mapping(part[name]).get("description")).lower()
-            is_demanded = "absolute" in about and "relative" not in about
+            is_demanded = "absolute" in about and "relative or absolute" not in about
             return name.startswith("absolute") or is_demanded
     return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 from django.db.models import F
 
 from accounts.models import Organization
-from billing.models import Budget, BudgetPeriod, Hold, LedgerAccount, TopUp
+from billing.models import Budget, BudgetApproval, BudgetPeriod, Hold, LedgerAccount, TopUp
 from billing.services import customers, ledger
 from billing.services.ledger import Leg
 from billing.types import (
@@ -135,6 +136,13 @@ def a_budget(organization: Organization, hard: str | None = "10", **columns: Any
         "hard": None if hard is None else usd(hard),
     }
     return Budget.objects.create(customer_id=organization.pk, **(values | columns))
+
+
+def an_approval(organization: Organization) -> BudgetApproval:
+    """A budget that nothing was spent of yet, and its window that asks for half a dollar more."""
+    budget = a_budget(organization, on_hard="approve")
+    period = BudgetPeriod.objects.create(budget=budget, starts_at=datetime(2026, 1, 1, tzinfo=UTC))
+    return BudgetApproval.objects.create(period=period, needs=usd("0.5"))
 
 
 def wallet(organization: Organization) -> LedgerAccount:

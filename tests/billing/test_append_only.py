@@ -31,6 +31,7 @@ STATES: Mapping[str, frozenset[str] | None] = {
     "billing_approval_requests": None,
     "billing_audit_head": frozenset(),
     "billing_auto_recharges": None,
+    "billing_budget_approvals": None,
     "billing_budget_periods": None,
     "billing_budgets": None,
     "billing_clawbacks": frozenset({"state"}),

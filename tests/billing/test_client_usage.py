@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from django.db import connection, transaction
-from django.test import Client
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from accounts.models import ApiKey, Organization
-from accounts.services import sessions
-from accounts.types import OrganizationRole, Permission
+from accounts.types import Permission
 from billing.models import (
-    BudgetPeriod,
-    Hold,
     LedgerEntry,
     LedgerTxn,
-    ProviderCard,
     UsageEvent,
     UsageReport,
 )
-from billing.services import cards, customers, holds, usage, verification
-from billing.types import BillingMode, HoldState
-from ideplatform.kit import clock, ids, redis, throttle
+from billing.services import holds, usage, verification
+from billing.types import BillingMode
+from ideplatform.kit import clock, ids, throttle
 from tests.billing.calls import SIMULATOR, publish, usd
-from tests.billing.funds import a_budget, a_reservation, the_call
+from tests.billing.funds import a_reservation, the_call
+from tests.billing.reporting import USAGE, a_card, by_key, everything
 from tests.factories import (
     a_user,
     a_workspace,
     an_organization,
-    join_organization,
-    join_workspace,
 )
 from tests.house import matrix
 from tests.house.matrix import Route
 from tests.providers.builders import the_platform
-from workspaces.types import WorkspaceRole
 
-USAGE = "/api/v1/billing/usage"
 P = Permission
-
-
-def a_card(organization, **columns: Any) -> ProviderCard:
-    values: dict[str, Any] = {
-        "provider_id": ids.new(),
-        "organization_id": organization.pk,
-        "owner_id": None,
-        "provider_type": "openai_compatible",
-        "name": "Ours",
-        "billing_mode": BillingMode.BYOK,
-    } | columns
-    cards.write(**values)
-    return ProviderCard.objects.get(pk=values["provider_id"])
 
 
 def _a_workspaces_provider(world):
@@ -95,76 +69,6 @@ ROUTES = [
 @pytest.mark.parametrize("route", ROUTES, ids=["workspace", "organization"])
 def test_every_actor_meets_the_answer_of_the_matrix(route):
     matrix.check(route)
-
-
-class House:
-    """A team with a workspace and an own account at a vendor."""
-
-    def __init__(self):
-        self.owner, self.editor = a_user(), a_user()
-        self.team = an_organization(self.owner)
-        customers.ensure([self.team.pk])
-        join_organization(self.team, self.editor, OrganizationRole.MEMBER)
-        self.workspace = a_workspace(self.owner, organization=self.team)
-        join_workspace(self.workspace, self.editor, WorkspaceRole.EDITOR)
-        self.card = a_card(self.team)
-        self.web = client(self.editor)
-
-    def body(self, **facts: Any) -> dict[str, Any]:
-        return {
-            "request_id": str(ids.new()),
-            "provider_id": str(self.card.pk),
-            "model": "sim-echo",
-            "tokens_input": 1_000,
-            "tokens_output": 200,
-            "status": 200,
-        } | facts
-
-    def post(self, body: object, web: Client | None = None):
-        return (web or self.web).post(USAGE, json.dumps(body), content_type="application/json")
-
-
-@pytest.fixture
-def house(db):
-    publish(SIMULATOR)
-    return House()
-
-
-def client(user) -> Client:
-    pair = sessions.sign_in(user=user, ip="", user_agent="test")
-    return Client(headers={"Authorization": f"Bearer {pair.access}"})
-
-
-def by_key(organization, user, scopes, **columns: Any) -> Client:
-    pair = sessions.sign_in(user=user, ip="", user_agent="test")
-    web = Client(headers={"Authorization": f"Bearer {pair.access}"})
-    answer = web.post(
-        "/api/v1/auth/api-keys",
-        {"name": "ide", "organization_id": str(organization.pk), "scopes": scopes} | columns,
-        content_type="application/json",
-    )
-    assert answer.status_code == 201, answer.content
-    return Client(headers={"x-api-key": answer.json()["key"]})
-
-
-def everything() -> dict[str, str]:
-    """What a refusal must leave as it was."""
-    with connection.cursor() as cursor:
-        found = {}
-        for table in (
-            "usage_events",
-            "billing_ledger_txns",
-            "billing_ledger_entries",
-            "billing_ledger_accounts",
-            "billing_holds",
-            "billing_usage_reports",
-            "outbox_facts",
-        ):
-            rows = f"SELECT t::text AS line FROM {table} t"
-            joined = "coalesce(string_agg(line, ',' ORDER BY line), '')"
-            cursor.execute(f"SELECT md5({joined}) FROM ({rows}) AS rows")
-            found[table] = cursor.fetchone()[0]
-    return found
 
 
 def test_a_call_is_priced_by_us_billed_nothing_and_moves_no_money(house):
@@ -439,143 +343,3 @@ def test_a_report_cannot_end_what_the_platform_reserved(house):
     assert settled.billed_usd == usd("0.0014")
     answer = house.post(house.body(request_id=str(held.request_id), attempt=3))
     assert answer.status_code == 409
-
-
-class TestAService:
-    """Keys of services may end what they ran themselves."""
-
-    @pytest.fixture
-    def key(self, house):
-        return by_key(house.team, house.owner, ["usage:report"], kind="service")
-
-    def a_hold(self, house, **facts: Any):
-        return a_reservation(
-            house.team,
-            "0.01",
-            provider_id=house.card.pk,
-            **({"billing_mode": BillingMode.BYOK} | facts),
-        )
-
-    def told(self, house, held, **facts: Any):
-        named = {"request_id": str(held.request_id), "hold_id": str(held.hold_id)}
-        return house.body(**(named | facts))
-
-    def test_settles_a_hold_of_its_organization(self, house, key):
-        budget = a_budget(house.team, "10", counts_byok=True)
-        held = self.a_hold(house)
-        holds.reserve(held)
-        moved = LedgerTxn.objects.count()
-        first = house.post(self.told(house, held), key)
-        again = house.post(self.told(house, held), key)
-        assert (first.status_code, again.status_code) == (201, 200), first.content
-        assert Hold.objects.get(pk=held.hold_id).state == HoldState.SETTLED
-        period = BudgetPeriod.objects.get(budget=budget)
-        assert (period.spent, period.held) == (usd("0.0014"), 0)
-        assert UsageEvent.objects.get().hold_id == held.hold_id
-        assert LedgerTxn.objects.count() == moved
-        assert verification.breaches() == []
-
-    def test_never_one_that_the_platform_pays_for(self, house, key):
-        held = self.a_hold(house, billing_mode=BillingMode.PLATFORM)
-        holds.reserve(held)
-        before = everything()
-        answer = house.post(self.told(house, held), key)
-        assert answer.json()["code"] == "platform_usage_is_metered_by_server"
-        assert everything() == before
-
-    def test_nor_one_of_another_organization(self, house, key):
-        other = House()
-        held = self.a_hold(other)
-        holds.reserve(held)
-        before = everything()
-        assert house.post(self.told(other, held), key).status_code == 404
-        assert house.post(self.told(house, held, hold_id=str(ids.new())), key).status_code == 404
-        assert everything() == before
-
-    def test_nor_by_another_request(self, house, key):
-        held = self.a_hold(house)
-        holds.reserve(held)
-        before = everything()
-        for change in ({"request_id": str(ids.new())}, {"attempt": 2}):
-            assert house.post(self.told(house, held) | change, key).status_code == 409
-        assert everything() == before
-
-    def test_a_person_settles_none(self, house):
-        held = self.a_hold(house)
-        holds.reserve(held)
-        before = everything()
-        for web in (house.web, by_key(house.team, house.owner, ["usage:report"])):
-            assert house.post(self.told(house, held), web).status_code == 403
-        assert everything() == before
-
-
-_JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**20), 10**20)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4)
-    ),
-    max_leaves=8,
-)
-_WRONG = st.one_of(
-    _JSON,
-    st.fixed_dictionaries({"events": st.lists(_JSON, max_size=4)}),
-    st.tuples(
-        st.sampled_from(
-            [
-                "request_id", "attempt", "provider_id", "workspace_id", "tokens_input",
-                "tokens_output", "tokens_cache_read", "tokens_reasoning", "status",
-                "occurred_at", "raw_usage", "hold_id", "cost", "billed_cost", "customer_id",
-            ]
-        ),
-        _JSON.filter(lambda junk: not isinstance(junk, dict)),
-    ),
-)  # fmt: skip
-
-
-@pytest.mark.django_db
-def test_no_junk_is_recorded_or_breaks_anything():
-    """Whatever is sent is refused with 4xx, and neither usage nor the ledger moves."""
-    publish(SIMULATOR)
-    house = House()
-    before = everything()
-
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(junk=_WRONG)
-    def sends(junk):
-        redis.client("cache").flushdb()
-        body = house.body() | {junk[0]: junk[1]} if isinstance(junk, tuple) else junk
-        with transaction.atomic():
-            answer = house.post(body)
-            after = everything()
-            transaction.set_rollback(True)
-        results = answer.json().get("results", [])
-        statuses = [one["status"] for one in results] or [answer.status_code]
-        is_refused = all(400 <= status < 500 for status in statuses)
-        assert is_refused != _is_valid(junk), (body, answer.content)
-        assert (after == before) is is_refused
-
-    sends()
-    assert LedgerTxn.objects.filter(kind="usage").count() == 0
-    assert verification.breaches() == []
-
-
-def _is_valid(junk: object) -> bool:
-    """Junk in one field that happens to be a value of it."""
-    if not isinstance(junk, tuple):
-        return False
-    name, value = junk
-    fits = {
-        "attempt": type(value) is int and 1 <= value <= 1_000,
-        "status": type(value) is int and 0 <= value <= 599,
-        "tokens_cache_read": type(value) is int and 0 <= value <= 1_000,
-        "tokens_reasoning": type(value) is int and 0 <= value <= 200,
-        "tokens_output": type(value) is int and 0 <= value <= 10_000_000,
-        "tokens_input": type(value) is int and 0 <= value <= 10_000_000,
-        "workspace_id": value is None,
-        "raw_usage": value is None,
-    }
-    return fits.get(name, False)

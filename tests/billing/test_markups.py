@@ -13,9 +13,10 @@ from psycopg.types.range import Range
 
 from billing.models import LedgerEntry, MarkupRule, UsageEvent
 from billing.services import holds, usage, verification
-from billing.types import Accuracy, BillingMode, MarkupKind, Outcome
+from billing.types import Accuracy, ApprovalKind, BillingMode, MarkupKind, Outcome
 from ideplatform.kit import clock
 from tests.billing.calls import NOON, SIMULATOR, a_call, publish, tokens, usd
+from tests.billing.console.people import a_markup, approved
 from tests.billing.funds import a_customer, a_reservation, money_of, the_call
 
 PERCENT, PER_UNIT, PER_REQUEST = MarkupKind.PERCENT, MarkupKind.PER_UNIT, MarkupKind.PER_REQUEST
@@ -25,7 +26,7 @@ def a_rule(kind: MarkupKind = PERCENT, value: str = "20", **columns: Any) -> Mar
     values: dict[str, Any] = {
         "effective": Range(NOON - timedelta(days=30), None),
     } | columns
-    return MarkupRule.objects.create(kind=kind, value=usd(value), **values)
+    return a_markup(kind, value, **values)
 
 
 @pytest.fixture
@@ -160,7 +161,10 @@ def test_a_rule_never_changes(team, statement):
 def test_a_rule_ends_from_now_on(team):
     a_rule()
     tomorrow = clock.now() + timedelta(days=1)
+    rule_id = str(MarkupRule.objects.get().pk)
+    approved(ApprovalKind.MARKUP, ended_id=rule_id, value=None, ends_at=clock.rfc3339(tomorrow))
     MarkupRule.objects.update(effective=Range(NOON - timedelta(days=30), tomorrow))
+    connection.check_constraints()
     assert MarkupRule.objects.get().effective.upper == tomorrow
 
 

@@ -11,12 +11,12 @@ from psycopg.types.range import Range
 
 from accounts.services import sessions
 from accounts.types import OrganizationRole, Permission
-from billing.models import MarkupRule
 from billing.services import balances, gauges, holds, usage
 from billing.types import BillingMode, MarkupKind
 from ideplatform.kit import clock, ids
 from ideplatform.observability import metrics
 from tests.billing.calls import SIMULATOR, a_call, a_list, publish, tokens, usd
+from tests.billing.console.people import a_markup
 from tests.billing.funds import a_customer, a_reservation
 from tests.factories import a_user, join_organization
 from tests.house import matrix
@@ -92,9 +92,7 @@ def test_an_organization_sees_its_own_markups_and_everybody_s(web):
     join_organization(team, owner, OrganizationRole.OWNER)
     always = Range(clock.now() - timedelta(days=1), None)
     for customer, value in ((None, "10"), (team.pk, "20"), (a_customer().pk, "30")):
-        MarkupRule.objects.create(
-            kind=MarkupKind.PERCENT, value=usd(value), customer_id=customer, effective=always
-        )
+        a_markup(MarkupKind.PERCENT, value, customer_id=customer, effective=always)
     pair = sessions.sign_in(user=owner, ip="", user_agent="test")
     mine = Client(headers={"Authorization": f"Bearer {pair.access}"})
     told = mine.get(PRICES, {"organization_id": str(team.pk)}).json()["markups"]

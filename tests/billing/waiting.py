@@ -16,9 +16,12 @@ from billing.services import batching
 from billing.services.batching import Asked
 from billing.types import Held, Reservation
 from ideplatform.kit.errors import PlatformError
+from tests.billing.calls import usd
+from tests.billing.funds import a_reservation
 from tests.waiting import eventually_async
 
 R = TypeVar("R")
+THE_COST = usd("0.0014")  # of `the_call`: 1,000 tokens in at 1 USD, 200 out at 2 USD a million
 _WAITING = """
 SELECT pid FROM pg_stat_activity
 WHERE datname = %s AND wait_event_type = 'Lock' AND query LIKE %s
@@ -26,6 +29,10 @@ WHERE datname = %s AND wait_event_type = 'Lock' AND query LIKE %s
 _WALLET = """
 SELECT 1 FROM billing_ledger_accounts WHERE customer_id = %s AND kind = 'wallet' FOR UPDATE
 """
+
+
+def some_calls(team: Organization, count: int, amount: str = "1") -> list[Reservation]:
+    return [a_reservation(team, amount) for _ in range(count)]
 
 
 def asked(call: Reservation) -> Asked:

@@ -99,14 +99,14 @@ def writes_a_file(site: Site, client: str, *, vendor: str, place: Path) -> Done:
     home.mkdir(exist_ok=True)
     project.mkdir()
     _, first = _vendor_rows(site.platform, after=0)
-    before = len(site.recorder.exchanges)
+    before, billed = len(site.recorder.exchanges), _billed(site, vendor)
     output = _run(setup.script, home=home, project=project)
     done = Done(output=output, exchanges=site.recorder.exchanges[before:])
     written = project / guide.FILE
     assert written.exists(), f"{output}\n{[(o.target, o.status) for o in done.exchanges]}"
     assert written.read_bytes() == guide.TEXT.encode()
     assert {one.status for one in done.exchanges} <= {200}
-    _books_agree(site, vendor, after=first)
+    _books_agree(site, vendor, after=first, billed=billed)
     if vendor == RECORDED_FOR:
         kept = place.resolve()
         recordings.write(client, done.exchanges, model=site.model(vendor), place=kept)
@@ -148,7 +148,7 @@ def _end_the_rest(home: Path) -> None:
                 process.kill()
 
 
-def _books_agree(site: Site, vendor: str, *, after: int) -> None:
+def _books_agree(site: Site, vendor: str, *, after: int, billed: int) -> None:
     """One usage event for each call that the vendor charges, equal in every figure."""
     charged, _ = _vendor_rows(site.platform, after=after)
     wanted = sorted(_charge(row) for row in charged)
@@ -156,6 +156,7 @@ def _books_agree(site: Site, vendor: str, *, after: int) -> None:
     assert wanted
     eventually(lambda: len(_settled(site, vendor, names)) >= len(wanted), within_s=_SETTLED_S)
     assert sorted(_settled(site, vendor, names)) == wanted
+    assert _billed(site, vendor) == billed + len(wanted)
 
 
 def _vendor_rows(platform: Platform, *, after: int) -> tuple[list[dict[str, Any]], int]:
@@ -188,6 +189,14 @@ def _settled(site: Site, vendor: str, names: list[str]) -> list[tuple[Any, ...]]
         site.providers[vendor],
         names,
     )
+
+
+def _billed(site: Site, vendor: str) -> int:
+    """How many calls were billed for this account so far."""
+    ((count,),) = site.platform.rows(
+        "SELECT count(*) FROM usage_events WHERE provider_id = %s", site.providers[vendor]
+    )
+    return int(count)
 
 
 def _slug(vendor: str) -> str:

@@ -201,7 +201,8 @@ class Money(RuleBasedStateMachine):
         assert verification.breaches() == []
 
     def _call(self, amount: Decimal, user: UUID, **facts: Any) -> Reservation:
-        call = a_reservation(self.team, str(amount), user_id=user, **facts)
+        # Longer than all stories together: a lease ends when a story says so.
+        call = a_reservation(self.team, str(amount), user_id=user, lease_s=86_400, **facts)
         self.calls[call.hold_id] = call
         return call
 
@@ -301,8 +302,8 @@ MUTANTS = {
     "a full budget admits": ("billing_admit", "tight.room < amount", "tight.room < -1000"),
     "the emptiest budget decides": (
         "billing_admit",
-        "ORDER BY b.hard - p.spent - p.held, p.id",
-        "ORDER BY b.hard - p.spent - p.held DESC, p.id",
+        "ORDER BY b.hard + p.granted - p.spent - p.held, p.id",
+        "ORDER BY b.hard + p.granted - p.spent - p.held DESC, p.id",
     ),
     "a budget forgets what was spent": (
         "billing_settle",
@@ -332,8 +333,8 @@ MUTANTS = {
     ),
     "an extension is free": (
         "billing_extend",
-        "one.amount - h.budget_amount, one.amount - h.budget_amount)",
-        "0, 0)",
+        "one.amount - h.budget_amount, one.amount - h.budget_amount, true)",
+        "0, 0, true)",
     ),
     "a void gives back what is no longer held": (
         "billing_release",

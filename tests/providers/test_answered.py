@@ -97,7 +97,15 @@ async def test_what_the_sweep_had_estimated_stands(call):
     (swept,) = await run_db(events_of, call)
     usage = await run_db(_finish, call, answered)
     assert (swept.accuracy, usage.usage_event_id) == ("estimated", swept.pk)
+    assert (usage.is_estimated, answered.is_estimated) == (True, False)
     assert len(await run_db(events_of, call)) == 1
+
+
+async def test_what_was_settled_stands_when_its_hold_is_forgotten(call):
+    answered = await _heard(call)
+    first = await run_db(_finish, call, answered)
+    await run_db(lambda: _hold_of(call).delete())
+    assert await run_db(_finish, call, answered) == first
 
 
 async def test_a_call_that_never_left_is_not_invented(call):

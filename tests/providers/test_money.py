@@ -302,6 +302,17 @@ async def test_a_runner_that_leaves_while_it_is_admitted_gets_its_money_back(doo
     assert (await _purse(call))[1] == 0
 
 
+async def test_an_unforeseen_fault_before_the_call_leaves_gives_its_money_back(door):
+    await run_db(a_provider)
+    call = await run_db(a_call)
+    with failpoints.armed("reserved:raise"), pytest.raises(FailpointRaised):
+        await told(gateway.stream(call))
+    assert await settling.finished(within_s=5)
+    hold = await run_db(Hold.objects.get, request_id=call.request_id)
+    assert (hold.state, await _purse(call)) == ("voided", (5, 0))
+    assert (door.ledger(), await run_db(events_of, call)) == ([], [])
+
+
 async def test_a_fault_before_the_settlement_is_charged_by_the_sweep_alone(door):
     await run_db(a_provider)
     call = await run_db(a_call)

@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import timedelta
-from typing import Any
 
 import jwt
 import pytest
 from django.conf import settings
 from django.test import Client
 
-from accounts.errors import CredentialConflict, OriginRefused
-from accounts.models import ApiKey, AuditEvent, RefreshSession, User, WsTicket
-from accounts.services import api_keys, authentication, keys, sockets, tickets, tokens
-from accounts.types import Actor, Scope
+from accounts.models import ApiKey, AuditEvent, RefreshSession, User
+from accounts.services import authentication, keys, tokens
 from ideplatform.kit import clock
-from ideplatform.kit.errors import Unauthenticated
 from tests import factories
 from tests.accounts.rest import PASSWORD, an_ip, bearer, call, signed_in
+from tests.security.holders import a_browser_of, a_key
 
 pytestmark = pytest.mark.django_db
-SOCKET = "/api/v1/ws/agents"
-
-
-def _actor(pair) -> Actor:
-    return Actor(user_id=pair.user_id, session_id=pair.session_id)
-
-
-def _a_key(pair, **options):
-    user_id = pair.user_id
-    organization = User.objects.get(pk=user_id).personal_organization
-    return api_keys.create(
-        actor=_actor(pair),
-        organization_id=organization.pk,
-        name="ci",
-        scopes={Scope.WORKSPACES_READ},
-        **options,
-    )
 
 
 def _claims(pair, **changes):
@@ -168,7 +147,7 @@ def test_hostile_authorization_headers_are_4xx(header):
 @pytest.mark.parametrize("send", [bearer, lambda text: {"x_api_key": text}])
 def test_a_key_means_the_same_in_either_header(send):
     _, pair = signed_in()
-    _, secret = _a_key(pair)
+    _, secret = a_key(pair)
     assert call("GET", "organizations", **send(secret.reveal())).status_code == 200
     refused = call("GET", "auth/me", **send(secret.reveal()))
     assert (refused.status_code, refused.json()["code"]) == (403, "session_required")
@@ -176,8 +155,8 @@ def test_a_key_means_the_same_in_either_header(send):
 
 def test_the_same_key_in_both_headers_is_one_credential_and_two_are_refused():
     _, pair = signed_in()
-    _, secret = _a_key(pair)
-    _, second = _a_key(pair)
+    _, secret = a_key(pair)
+    _, second = a_key(pair)
     both = bearer(secret.reveal()) | {"x_api_key": secret.reveal()}
     assert call("GET", "organizations", **both).status_code == 200
     for mixed in (
@@ -200,15 +179,15 @@ def test_the_same_key_in_both_headers_is_one_credential_and_two_are_refused():
 )
 def test_a_key_out_of_force_is_refused(change):
     _, pair = signed_in()
-    _, secret = _a_key(pair)
+    _, secret = a_key(pair)
     ApiKey.objects.update(**change)
     assert call("GET", "organizations", x_api_key=secret.reveal()).status_code == 401
 
 
 def test_neither_the_secret_nor_its_checksum_can_be_guessed_at():
     _, pair = signed_in()
-    key, secret = _a_key(pair)
-    _, other = _a_key(pair)
+    key, secret = a_key(pair)
+    _, other = a_key(pair)
     swapped = secret.reveal()[:30] + other.reveal()[30:]
     for text in (swapped, secret.reveal()[:-1], secret.reveal().upper(), "imk_" + "0" * 84):
         assert call("GET", "organizations", x_api_key=text).status_code == 401
@@ -218,7 +197,7 @@ def test_neither_the_secret_nor_its_checksum_can_be_guessed_at():
 
 def test_a_rotated_key_ends_its_former_text():
     _, pair = signed_in()
-    key, before = _a_key(pair)
+    key, before = a_key(pair)
     answer = call("POST", f"auth/api-keys/{key.pk}/rotate", **bearer(pair.access))
     assert answer.status_code == 200
     assert call("GET", "organizations", x_api_key=before.reveal()).status_code == 401
@@ -227,7 +206,7 @@ def test_a_rotated_key_ends_its_former_text():
 
 def test_a_key_in_a_url_is_refused_audited_and_revoked():
     _, pair = signed_in()
-    key, secret = _a_key(pair)
+    key, secret = a_key(pair)
     answer = call("GET", f"organizations?api_key={secret.reveal()}", **bearer(pair.access))
     assert (answer.status_code, answer.json()["code"]) == (401, "credential_in_url")
     key.refresh_from_db()
@@ -251,22 +230,9 @@ def test_a_strangers_jwt_in_a_search_is_only_text():
     assert call("GET", f"organizations?q={foreign}", **bearer(pair.access)).status_code == 200
 
 
-def _cookie_of(user) -> Client:
-    client = Client(enforce_csrf_checks=True)
-    client.login(request=_request(), username=user.email, password=PASSWORD)
-    client.get("/admin/")  # the middleware binds the session to a row
-    return client
-
-
-def _request():
-    from django.test import RequestFactory
-
-    return RequestFactory(REMOTE_ADDR=an_ip()).get("/")
-
-
 def test_a_browser_session_reads_and_needs_the_csrf_token_to_write():
     user = factories.a_user()
-    client = _cookie_of(user)
+    client = a_browser_of(user)
     assert call("GET", "auth/me", client=client).status_code == 200
     answer = call("PATCH", "auth/me", {"full_name": "X"}, client=client)
     assert (answer.status_code, answer.json()["code"]) == (403, "csrf_failed")
@@ -279,7 +245,7 @@ def test_a_browser_session_reads_and_needs_the_csrf_token_to_write():
 
 def test_a_browser_session_becomes_tokens_of_the_same_session_and_ends_with_them():
     user = factories.a_user()
-    client = _cookie_of(user)
+    client = a_browser_of(user)
     client.cookies["csrftoken"] = token = "a" * 32
     answer = call("POST", "auth/token", client=client, X_CSRFToken=token)
     session = RefreshSession.objects.get(user=user)
@@ -299,7 +265,7 @@ def test_a_bearer_token_is_not_exchanged_for_a_refresh_token():
 
 
 def test_a_cookie_beside_the_token_of_another_session_is_refused():
-    client = _cookie_of(factories.a_user())
+    client = a_browser_of(factories.a_user())
     _, pair = signed_in()
     answer = call("GET", "auth/me", client=client, **bearer(pair.access))
     assert (answer.status_code, answer.json()["code"]) == (401, "credential_conflict")
@@ -317,129 +283,6 @@ def test_the_admins_own_form_has_the_same_limits():
         == 429
     )
     assert Client().post("/admin/login/", right, REMOTE_ADDR=an_ip()).status_code == 302
-
-
-def _handshake(**values):
-    given = {"headers": {}, "subprotocols": [], "query": "", "path": SOCKET, "ip": "192.0.2.1"}
-    return sockets.authenticate(**given | values)
-
-
-def _ticket(pair, path=SOCKET, **options) -> str:
-    return tickets.create(actor=_actor(pair), path=path, **options)[0].reveal()
-
-
-def test_a_socket_takes_each_documented_credential():
-    _, pair = signed_in()
-    _, key = _a_key(pair)
-    ways: list[dict[str, Any]] = [
-        {"headers": {"authorization": f"Bearer {pair.access}"}},
-        {"headers": {"authorization": f"Bearer {key.reveal()}"}},
-        {"headers": {"x-api-key": key.reveal()}},
-        {"subprotocols": ["mundial.v1", f"bearer.{pair.access}"]},
-        {"subprotocols": [f"ticket.{_ticket(pair)}"]},
-        {"query": f"ticket={_ticket(pair)}"},
-        {"query": f"token={_ticket(pair)}"},
-    ]
-    shakes = [_handshake(**way) for way in ways]
-    assert [shake.actor.user_id for shake in shakes] == [pair.user_id] * len(ways)
-    assert [shake.subprotocol.partition(".")[0] for shake in shakes] == [
-        "", "", "", "bearer", "ticket", "", "",
-    ]  # fmt: skip
-
-
-def test_a_first_message_may_carry_a_token_a_key_or_a_ticket():
-    _, pair = signed_in()
-    _, key = _a_key(pair)
-    assert _handshake().actor is None
-    for text in (pair.access, key.reveal(), _ticket(pair)):
-        assert sockets.authenticate_text(text, path=SOCKET, ip="").user_id == pair.user_id
-
-
-@pytest.mark.parametrize("name", ["token", "ticket", "access_token"])
-def test_a_token_or_key_in_a_sockets_url_is_refused(name):
-    _, pair = signed_in()
-    key, secret = _a_key(pair)
-    for text in (pair.access, secret.reveal()):
-        with pytest.raises(Unauthenticated):
-            _handshake(query=f"{name}={text}")
-    key.refresh_from_db()
-    assert key.revoked_at is not None
-
-
-def test_a_ticket_opens_once():
-    _, pair = signed_in()
-    ticket = _ticket(pair)
-    assert _handshake(query=f"ticket={ticket}").actor.session_id == pair.session_id
-    with pytest.raises(Unauthenticated):
-        _handshake(query=f"ticket={ticket}")
-
-
-def test_a_ticket_at_another_path_is_refused_and_spent():
-    _, pair = signed_in()
-    ticket = _ticket(pair)
-    for path in ("/api/v1/ws/collaboration/x", SOCKET):
-        with pytest.raises(Unauthenticated):
-            _handshake(query=f"ticket={ticket}", path=path)
-    assert WsTicket.objects.count() == 0
-
-
-def test_a_ticket_ends_after_thirty_seconds_and_with_its_session():
-    _, pair = signed_in()
-    late, orphan = _ticket(pair), _ticket(pair)
-    life = WsTicket.objects.all()[0].expires_at - clock.now()
-    assert timedelta(seconds=25) < life < timedelta(seconds=31)
-    WsTicket.objects.update(expires_at="2026-01-01T00:00:00Z")
-    with pytest.raises(Unauthenticated):
-        _handshake(query=f"ticket={late}")
-    orphan = _ticket(pair)
-    assert call("POST", "auth/logout", **bearer(pair.access)).status_code == 204
-    with pytest.raises(Unauthenticated):
-        _handshake(query=f"ticket={orphan}")
-
-
-def test_a_reusable_ticket_is_for_collaboration_alone_and_dies_with_the_session():
-    _, pair = signed_in()
-    path = "/api/v1/ws/collaboration/room"
-    ticket = _ticket(pair, path, is_reusable=True)
-    for _ in range(2):
-        assert _handshake(query=f"token={ticket}", path=path).actor.user_id == pair.user_id
-    body = {"path": SOCKET, "reusable": True}
-    refused = call("POST", "auth/ws-ticket", body, **bearer(pair.access))
-    assert refused.json()["errors"][0]["pointer"] == "/reusable"
-    call("POST", "auth/logout", **bearer(pair.access))
-    with pytest.raises(Unauthenticated):
-        _handshake(query=f"token={ticket}", path=path)
-
-
-def test_a_ticket_is_for_sockets_only():
-    _, pair = signed_in()
-    body = {"path": "/api/v1/auth/me"}
-    assert call("POST", "auth/ws-ticket", body, **bearer(pair.access)).status_code == 422
-    assert WsTicket.objects.count() == 0
-
-
-def test_two_credentials_in_one_handshake_are_refused():
-    _, pair = signed_in()
-    _, other = signed_in()
-    header = {"authorization": f"Bearer {pair.access}"}
-    for way in (
-        {"headers": header, "query": f"ticket={_ticket(pair)}"},
-        {"headers": header, "subprotocols": [f"bearer.{other.access}"]},
-        {"query": f"ticket={_ticket(pair)}&token={_ticket(pair)}"},
-    ):
-        with pytest.raises(CredentialConflict):
-            _handshake(**way)
-
-
-def test_a_cookie_opens_a_socket_only_from_a_listed_origin():
-    user = factories.a_user()
-    client = _cookie_of(user)
-    cookie = f"sessionid={client.cookies['sessionid'].value}"
-    own = {"cookie": cookie, "origin": settings.ENV.public_url}
-    assert _handshake(headers=own).actor.user_id == user.pk
-    for origin in ("https://evil.test", "null", "", settings.ENV.public_url + ".evil.test"):
-        with pytest.raises(OriginRefused):
-            _handshake(headers={"cookie": cookie, "origin": origin})
 
 
 def test_a_rolled_back_clock_of_the_web_process_accepts_its_own_tokens():

@@ -63,6 +63,7 @@ WRITES_SQL = {
     "billing.services.gauges",
     "billing.services.holds",
     "billing.services.ledger",
+    "billing.services.markup_rerating",
     "billing.services.price_versions",
     "billing.services.prices",
     "billing.services.reconcile.books",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import Group
@@ -9,8 +10,9 @@ from django.contrib.auth.models import Group
 from accounts.models import User
 from accounts.services import sessions
 from accounts.types import Actor, SessionKind
-from billing.models import ApprovalRequest
-from billing.types import ApprovalKind, ApprovalState
+from billing.models import ApprovalRequest, MarkupRule
+from billing.types import ApprovalKind, ApprovalState, MarkupKind
+from ideplatform.kit import clock
 from tests.factories import a_user, an_actor
 
 
@@ -22,7 +24,7 @@ def an_operator(*groups: str, **columns: Any) -> Actor:
     return an_actor(user, session_id=session.pk)
 
 
-def approved(kind: ApprovalKind, customer_id: Any = None, **payload: Any) -> ApprovalRequest:
+def approved(kind: ApprovalKind, customer_id: Any = None, /, **payload: Any) -> ApprovalRequest:
     """A request that two people have agreed on in this transaction, for what it covers."""
     one, other = an_operator(), an_operator()
     request = ApprovalRequest.objects.create(
@@ -38,4 +40,24 @@ def approved(kind: ApprovalKind, customer_id: Any = None, **payload: Any) -> App
         approver_session_id=other.session_id,
         decided_at=request.created_at,
     )
+    request.refresh_from_db()
     return request
+
+
+def a_markup(kind: MarkupKind, value: str, *, effective: Any, **columns: Any) -> MarkupRule:
+    """A rule that two people have agreed on, whenever it began."""
+    ends = effective.upper
+    approved(
+        ApprovalKind.MARKUP,
+        columns.get("customer_id"),
+        kind=kind,
+        value=value,
+        priority=columns.get("priority", 0),
+        provider_type=columns.get("provider_type", ""),
+        model_glob=columns.get("model_glob", ""),
+        starts_at=clock.rfc3339(effective.lower),
+        ends_at=clock.rfc3339(ends) if ends else None,
+    )
+    return MarkupRule.objects.create(
+        kind=kind, value=Decimal(value), effective=effective, **columns
+    )

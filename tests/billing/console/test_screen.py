@@ -23,7 +23,7 @@ GROUPS = (
 )  # fmt: skip
 MODELS = (
     "customer", "ledgertxn", "usageevent", "creditlot", "hold", "budget", "handmove",
-    "stripeinbox", "stripeoutbox", "topup", "approvalrequest", "priceversion",
+    "stripeinbox", "stripeoutbox", "topup", "approvalrequest", "priceversion", "markuprule",
 )  # fmt: skip
 
 
