@@ -13,6 +13,7 @@ from providers.gateway.dialects import chat
 from providers.gateway.dialects.contract import Asked
 from providers.types import (
     AudioPart,
+    Call,
     DialectName,
     DocumentPart,
     ImagePart,
@@ -36,7 +37,7 @@ def asked(*, headers=None, **members) -> Asked:
     return chat.read(body, headers=headers or {}, request_id=uuid4(), context=CONTEXT)
 
 
-def call_of(**members):
+def call_of(**members) -> Call:
     return asked(**members).call
 
 
@@ -48,7 +49,8 @@ def parts_of(*content) -> tuple[object, ...]:
     return message_of(role="user", content=list(content)).parts
 
 
-def raw(part: OpaquePart) -> object:
+def raw(part: object) -> object:
+    assert isinstance(part, OpaquePart)
     assert part.dialect is DialectName.CHAT
     return msgspec.json.decode(part.raw)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import openai
 import pytest
@@ -163,7 +165,7 @@ def test_signed_reasoning_is_told_whole_where_clients_keep_it(readers):
         {"type": "reasoning.encrypted", "data": "b3BhcXVl", "index": 1},
     ]
     streamed = readers.completion(a_stream(chunks))["choices"][0]["message"]
-    whole = strict_completion(a_whole(chunks)).choices[0].message.to_dict()
+    whole: dict[str, Any] = strict_completion(a_whole(chunks)).choices[0].message.to_dict()
     for message in (streamed, whole):
         assert message["reasoning_content"] == "first second"
         assert message["reasoning_details"] == details
@@ -236,7 +238,7 @@ def test_pictures_citations_and_results_are_told_beside_the_text(readers):
         {"id": "t2", "name": "search", "content": "nothing", "is_error": False},
     ]
     streamed = readers.completion(a_stream(chunks))["choices"][0]["message"]
-    whole = strict_completion(a_whole(chunks)).choices[0].message.to_dict()
+    whole: dict[str, Any] = strict_completion(a_whole(chunks)).choices[0].message.to_dict()
     for message in (streamed, whole):
         (cited,) = message["annotations"]
         (picture,) = message["images"]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ideplatform.kit.errors import InvalidInput, TooLarge
 from providers.gateway.dialects import chat, messages
+from providers.gateway.dialects.contract import Asked
 from providers.types import Call, TextPart
 from tests.providers.gateway.dialects.vendors import CONTEXT
 
@@ -21,7 +22,8 @@ pytestmark = pytest.mark.parametrize("dialect", DIALECTS, ids=["chat", "messages
 
 
 def read(dialect, body: bytes) -> Call:
-    return dialect.read(body, headers={}, request_id=uuid4(), context=CONTEXT).call
+    asked: Asked = dialect.read(body, headers={}, request_id=uuid4(), context=CONTEXT)
+    return asked.call
 
 
 def a_body(inner: bytes) -> bytes:

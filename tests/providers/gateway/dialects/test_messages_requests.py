@@ -12,6 +12,7 @@ from ideplatform.kit.errors import InvalidInput
 from providers.gateway.dialects import messages
 from providers.gateway.dialects.contract import Asked
 from providers.types import (
+    Call,
     DialectName,
     DocumentPart,
     ImagePart,
@@ -36,7 +37,7 @@ def asked(*, headers=None, **members) -> Asked:
     return messages.read(body, headers=headers or {}, request_id=uuid4(), context=CONTEXT)
 
 
-def call_of(**members):
+def call_of(**members) -> Call:
     return asked(**members).call
 
 
@@ -44,7 +45,8 @@ def parts_of(*content, role="user") -> tuple[object, ...]:
     return call_of(messages=[{"role": role, "content": list(content)}]).messages[0].parts
 
 
-def raw(part: OpaquePart) -> object:
+def raw(part: object) -> object:
+    assert isinstance(part, OpaquePart)
     assert part.dialect is DialectName.MESSAGES
     return msgspec.json.decode(part.raw)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anthropic
 import msgspec
 import pytest
@@ -202,7 +204,8 @@ def test_a_signature_ends_its_thought(readers):
         "4 += x",
         "4 .",
     ]
-    content = strict_message(a_whole(chunks)).to_dict()["content"]
+    whole: dict[str, Any] = strict_message(a_whole(chunks)).to_dict()
+    content = whole["content"]
     assert readers.message(stream)["content"] == content
     assert content[0] == {"type": "thinking", "thinking": "hm", "signature": "one"}
 
@@ -349,7 +352,8 @@ def test_opaque_blocks_of_messages_pass_as_the_vendor_streams_them():
 
 def test_arguments_that_are_no_object_are_shown_as_one():
     chunks = [ToolCall(index=0, id="a", name="read"), ToolArguments(index=0, delta='{"p": oops')]
-    (block,) = strict_message(a_whole(chunks)).to_dict()["content"]
+    whole: dict[str, Any] = strict_message(a_whole(chunks)).to_dict()
+    (block,) = whole["content"]
     assert block["input"] == {"invalid_arguments": '{"p": oops'}
 
 

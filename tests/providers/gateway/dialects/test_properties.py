@@ -178,7 +178,7 @@ def test_chat_tells_the_whole_answer(readers, chunks, reason, read, cached, wrot
     strict_chunks(stream)
     streamed = readers.completion(stream)
     body = chat.render(gathered(chunks, reason, usage), an_opening())
-    whole = strict_completion(body).to_dict()
+    whole: dict[str, Any] = strict_completion(body).to_dict()
     for completion in (streamed, whole):
         assert of_completion(completion) == said(chunks)
         assert completion["choices"][0]["finish_reason"] == REASONS[reason][0]
@@ -196,7 +196,7 @@ def test_messages_tell_the_whole_answer(readers, chunks, reason, read, cached, w
     strict_events(stream)
     streamed = readers.message(stream)
     body = messages.render(gathered(chunks, reason, usage), an_opening())
-    whole = strict_message(body).to_dict()
+    whole: dict[str, Any] = strict_message(body).to_dict()
     for message in (streamed, whole):
         assert of_message(message) == said(chunks) | {"signatures": signatures_of(chunks)}
         assert message["stop_reason"] == REASONS[reason][1]
