@@ -89,6 +89,10 @@ class ProviderNotReady(Unavailable):
     code, title = "provider_not_ready", "The provider takes no further calls at the moment"
 
 
+class KeyReplaced(ProviderNotReady):
+    """The key of a planned route is gone: plan again, its account may have another."""
+
+
 class KeyRequired(InvalidInput):
     code, title = "provider_key_required", "A new address needs its key again"
 

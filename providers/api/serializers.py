@@ -15,8 +15,9 @@ from ideplatform.kit.serializers import SecretField, StrictSerializer
 from providers import selectors
 from providers.models import ModelAlias, Provider, ProviderHealth, ProviderModel
 from providers.services import cache, health
+from providers.services.directory import Limits
 from providers.services.providers import Changes, Draft
-from providers.services.routing import Candidate, Limits
+from providers.services.routing import Candidate
 from providers.services.testing import Report
 from providers.types import Capture, ProviderScope, ProviderType
 

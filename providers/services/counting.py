@@ -6,7 +6,6 @@ from typing import Final
 
 import structlog
 
-from ideplatform.kit.db import run_db
 from ideplatform.kit.egress import Timeouts
 from ideplatform.kit.errors import PlatformError
 from providers import adapters
@@ -24,7 +23,7 @@ async def count(call: Call) -> int:
     A vendor that does not count, or fails to, is replaced by the usual figure of its model.
     Raises what planning a route raises: ModelNotFound, NoReadyTarget, ModelUnpriced.
     """
-    route, *_ = await run_db(routing.plan, call)
+    route, *_ = await routing.planned(call)
     try:
         key = await keys.of_call(route, purpose="provider_call")
         adapter = adapters.of(route.provider_type)

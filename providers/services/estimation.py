@@ -153,6 +153,11 @@ def ratios(keys: set[Key]) -> dict[Key, Ratio]:
     return {key: learned.get(key, USUAL) for key in keys}
 
 
+def learned() -> dict[Key, Ratio]:
+    """The ratios of all models of which anything was learned."""
+    return {(row.provider_type, row.model): _ratio(row) for row in TokenRatio.objects.all()}
+
+
 def _ratio(row: TokenRatio) -> Ratio:
     return Ratio(
         input=_smoothed(row.input_tokens, row.input_bytes, USUAL.input),

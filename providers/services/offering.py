@@ -10,8 +10,8 @@ import msgspec
 
 from ideplatform.kit import clock
 from providers.models import ModelAlias, Provider, ProviderModel
-from providers.services import agent_models, routing
-from providers.services.routing import Limits
+from providers.services import agent_models, directory
+from providers.services.directory import Limits
 from providers.types import CallContext, ProviderScope, ProviderType
 
 PLATFORM: Final = "platform"
@@ -34,7 +34,7 @@ def of(context: CallContext) -> list[Offered]:
     bare id means another account."""
     accounts = _accounts(context)
     offers = _offers(accounts)
-    limits = routing.limits_of(offers)
+    limits = directory.limits_of(offers)
     models = list(_models(accounts, offers, limits))
     known = {one.name: one for one in models}
     return [*_aliases(context, known), *_agents(context, accounts), *models]
@@ -43,9 +43,9 @@ def of(context: CallContext) -> list[Offered]:
 def _accounts(context: CallContext) -> list[Provider]:
     """The accounts that could serve a call, nearest scope first, then priority."""
     rows = Provider.objects.filter(
-        routing.visible(context), deleted_at__isnull=True, is_enabled=True
+        directory.visible(context), deleted_at__isnull=True, is_enabled=True
     )
-    nearness = {scope: place for place, scope in enumerate(routing.NEAREST)}
+    nearness = {scope: place for place, scope in enumerate(directory.NEAREST)}
     ready = [row for row in rows if row.secret_id or row.type == ProviderType.OPENAI_COMPATIBLE]
     return sorted(
         ready, key=lambda row: (nearness[ProviderScope(row.scope)], -row.priority, row.pk)
@@ -95,8 +95,8 @@ def _offered(name: str, offer: ProviderModel, known: Limits) -> Offered:
 
 def _aliases(context: CallContext, known: dict[str, Offered]) -> Iterator[Offered]:
     """The nearest alias of each name, with the limits of the first target that is offered."""
-    rows = ModelAlias.objects.filter(routing.visible(context)).prefetch_related("targets")
-    nearness = {scope: place for place, scope in enumerate(routing.NEAREST)}
+    rows = ModelAlias.objects.filter(directory.visible(context)).prefetch_related("targets")
+    nearness = {scope: place for place, scope in enumerate(directory.NEAREST)}
     seen = set[str]()
     for alias in sorted(rows, key=lambda row: (nearness[ProviderScope(row.scope)], row.name)):
         if alias.name in seen:
