@@ -134,7 +134,7 @@ async def _ask_on_one(
     address, loop = urlsplit(door.url), asyncio.get_running_loop()
     await asyncio.sleep(wait_s)
     _, line = await loop.create_connection(
-        lambda: _Line(keeps_lags=keeps_lags), address.hostname, address.port
+        lambda: _Line(keeps_lags=keeps_lags), str(address.hostname), address.port or 80
     )
     try:
         return [await line.ask(request) for _ in range(times)]
