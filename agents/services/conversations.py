@@ -88,7 +88,7 @@ def append(
             conversation_id=conversation_id,
             no=last + offset,
             role=message.role,
-            parts=msgspec.to_builtins(message.parts),
+            parts=[_kept(part) for part in message.parts],
             run_id=run_id,
             author_id=author_id if message.role == MessageRole.USER else None,
             model=message.model,
@@ -163,6 +163,13 @@ def _homeless(actor: Actor, conversation_id: UUID, permission: Permission) -> Co
         raise NotFound
     people.authorise_listing(actor, permission)
     return row
+
+
+def _kept(part: AnyPart) -> dict[str, object]:
+    """A part as JSON, without the hint how long a vendor may cache a prompt that ends there."""
+    value: dict[str, object] = msgspec.to_builtins(part)
+    value.pop("cache", None)
+    return value
 
 
 def _title(prompt: str) -> str:
