@@ -210,6 +210,30 @@ def test_a_signature_ends_its_thought(readers):
     assert content[0] == {"type": "thinking", "thinking": "hm", "signature": "one"}
 
 
+def test_a_signature_ends_its_thought_while_it_waits_too():
+    stream = a_stream(
+        [
+            ToolCall(index=0, id="a", name="read"),
+            Thinking(index=1, text="hm"),
+            ThinkingSignature(index=1, signature="one"),
+            Thinking(index=1, text="again"),
+            ToolArguments(index=0, delta="{}"),
+        ]
+    )
+    assert outline(stream) == [
+        "0 tool_use",
+        "0 += {}",
+        "0 .",
+        "1 thinking",
+        "1 += hm",
+        "1 += one",
+        "1 .",
+        "2 thinking",
+        "2 += again",
+        "2 .",
+    ]
+
+
 def test_googles_signature_of_a_call_travels_as_an_empty_thought_before_it(readers):
     chunks = [
         ToolCall(index=0, id="a", name="read", signature="c2ln"),
