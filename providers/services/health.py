@@ -1,7 +1,7 @@
 """Whether an account and its models are worth calling, judged from real calls.
 
 Each process keeps its own window of samples; a verdict is a row of `provider_health`, so every
-process acts on it at its next plan, with Redis or without. The breaker of (provider, model) opens
+process acts on it within a second, with Redis or without. The breaker of (provider, model) opens
 at half of at least five samples in a minute; one trial call at a time may try after the pause.
 What a caller did wrong, or cancelled, is no sample.
 """
