@@ -92,6 +92,8 @@ class ProviderNotReady(Unavailable):
 class KeyReplaced(ProviderNotReady):
     """The key of a planned route is gone: plan again, its account may have another."""
 
+    code, title = "provider_key_replaced", "The provider's key was replaced at this moment"
+
 
 class KeyRequired(InvalidInput):
     code, title = "provider_key_required", "A new address needs its key again"
