@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from providers.gateway import admission, embeddings, exchange, replies, sessions
+from providers.gateway import admission, embeddings, forms, replies, sessions
 from providers.gateway.dialects import chat, messages
 from providers.gateway.dialects.contract import Asked, Dialect
 from providers.gateway.principal import Caller
@@ -73,4 +73,4 @@ async def prepared(request: Request, asked: Asked) -> Asked:
 
 async def _answered(request: Request, caller: Caller, dialect: Dialect) -> None:
     asked = await prepared(request, await read(request, caller, dialect))
-    await exchange.answer(request, dialect, asked, chunks_of(asked.call))
+    await forms.answer(request, dialect, asked, chunks_of(asked.call))

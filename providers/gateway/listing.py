@@ -44,9 +44,10 @@ async def models(request: Request, caller: Caller, _: str) -> None:
 
 
 async def model(request: Request, caller: Caller, name: str) -> None:
-    """One of them; raises ModelNotFound."""
+    """One of them, or any account's model as `slug/id`; raises ModelNotFound."""
     found = await run_db(offering.of, caller.context)
-    entries = _with_twins(found)
+    full = [msgspec.structs.replace(one, name=one.full_name) for one in found if one.full_name]
+    entries = _with_twins([*found, *full])
     one = next((entry for entry in entries if entry.name == name), None)
     if one is None:
         raise ModelNotFound(model=name)

@@ -14,10 +14,11 @@ from typing import Final, cast
 from urllib.parse import parse_qs
 
 from ideplatform.kit.errors import DatabaseDown, InvalidInput, PlatformError
-from providers.gateway import calls, exchange, replies, responses_routes
+from providers.gateway import calls, forms, replies, responses_routes
 from providers.gateway.client import STALLED_S, Client
 from providers.gateway.dialects import responses
-from providers.gateway.exchange import PING, STREAM_HEAD, Streamed
+from providers.gateway.exchange import STREAM_HEAD
+from providers.gateway.forms import PING, Streamed
 from providers.gateway.principal import Caller
 from providers.gateway.request import Request
 from providers.gateway.responses_routes import Order, Prepared, Recorder
@@ -37,7 +38,7 @@ async def create(request: Request, caller: Caller, _: str) -> None:
         kept = dataclasses.replace(prepared, asked=asked)
         await Stored(request, kept, chunks).run()
     else:
-        await exchange.answer(request, responses, asked, chunks)
+        await forms.answer(request, responses, asked, chunks)
 
 
 class Stored(Streamed):

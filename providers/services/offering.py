@@ -18,11 +18,15 @@ PLATFORM: Final = "platform"
 
 
 class Offered(msgspec.Struct, frozen=True, kw_only=True):
-    """One name. Limits are None where nobody knows them; `owner` is the account's slug."""
+    """One name. Limits are None where nobody knows them; `owner` is the account's slug.
+
+    `full_name` is `slug/id`, by which an account's model is always known as well.
+    """
 
     name: str
     owner: str
     created_at: datetime
+    full_name: str = ""
     display_name: str = ""
     context_tokens: int | None = None
     max_output_tokens: int | None = None
@@ -85,6 +89,7 @@ def _offered(name: str, offer: ProviderModel, known: Limits) -> Offered:
     return Offered(
         name=name,
         owner=offer.provider.slug,
+        full_name=f"{offer.provider.slug}/{offer.model_id}",
         created_at=offer.provider.created_at,
         display_name=offer.display_name or offer.model_id,
         context_tokens=known.context_tokens,

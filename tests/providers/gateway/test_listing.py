@@ -28,6 +28,13 @@ def test_a_second_account_s_model_is_named_with_its_slug(door: Door):
     assert "first/sim-echo" not in names
 
 
+def test_a_model_is_found_by_its_account_and_name_in_both_shapes(door: Door):
+    row = a_provider(slug="vendor")
+    one = door.openai.models.retrieve("vendor/sim-echo")
+    assert (one.id, one.owned_by) == ("vendor/sim-echo", row.slug)
+    assert door.anthropic.models.retrieve("anthropic/vendor/sim-echo").display_name == "sim-echo"
+
+
 @pytest.mark.parametrize(
     "name", ["default/code", "default%2Fcode", "anthropic/sim-echo", "anthropic%2Fsim-echo"]
 )
