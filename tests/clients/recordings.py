@@ -67,35 +67,39 @@ def _escaped(model: str) -> str:
 
 
 def _line(exchange: Exchange, replaced: Mapping[str, str]) -> str:
-    body = json.loads(exchange.body) if exchange.body else None
+    # Before anything is cut: half a name of this machine would not be found any more.
+    body = json.loads(_shown(exchange.body.decode(), replaced)) if exchange.body else None
     calls = answers.calls(exchange.target, exchange.media, exchange.answer)
     kept = {
         "method": exchange.method,
         "target": exchange.target,
         "headers": {n: v for n, v in exchange.headers.items() if _KEPT_HEADERS.fullmatch(n)},
-        "body": _trimmed(body, project=next(iter(replaced))),
+        "body": _trimmed(body),
         "status": exchange.status,
         "calls": calls,
     }
-    text = json.dumps(kept, ensure_ascii=False)
+    return _shown(json.dumps(kept, ensure_ascii=False), replaced)
+
+
+def _shown(text: str, replaced: Mapping[str, str]) -> str:
     for real, shown in replaced.items():
         text = text.replace(real, shown)
     return text
 
 
-def _trimmed(value: Any, *, project: str, name: str = "") -> Any:
+def _trimmed(value: Any, *, name: str = "") -> Any:
     if isinstance(value, dict):
-        return {key: _trimmed(one, project=project, name=key) for key, one in value.items()}
+        return {key: _trimmed(one, name=key) for key, one in value.items()}
     if isinstance(value, list):
-        return [_trimmed(one, project=project, name=name) for one in value]
+        return [_trimmed(one, name=name) for one in value]
     if not isinstance(value, str) or name in _WHOLE:
         return value
     if name == "description":
         return value if len(value) <= _ABOUT or "absolute" in value else f"{value[:_ABOUT]}..."
-    return _cut(value, project) if len(value) > _LONGEST else value
+    return _cut(value) if len(value) > _LONGEST else value
 
 
-def _cut(text: str, project: str) -> str:
+def _cut(text: str) -> str:
     """Head and tail, and between them the lines that name the project's folder."""
-    places = [line.strip() for line in text.splitlines() if project in line]
+    places = [line.strip() for line in text.splitlines() if PROJECT in line]
     return "\n".join([text[:_HEAD], "...", *(line[:200] for line in places[:2]), text[-_TAIL:]])
