@@ -250,6 +250,19 @@ async def test_a_broken_messages_answer_tells_its_open_block(simulator):
     assert unfinished.model == "sim-echo"
 
 
+async def test_between_two_blocks_nothing_is_open():
+    events = [
+        {"type": "message_start", "message": {"id": "msg_1", "model": "m"}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a"}},
+        {"type": "content_block_stop", "index": 0},
+    ]
+    pieces = [b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events]
+    result = await told(passthrough.read(Pieces(pieces), scanning.of(MESSAGES)))
+    assert isinstance(result.error, AnswerBroken)
+    assert result.of(Passed)[-1].unfinished.block is None
+
+
 async def test_a_broken_responses_answer_tells_what_is_open_and_what_is_done(simulator):
     simulator.script(
         "turn", {"thinking": "Hm.", "text": "one two three four", "cut_after_tokens": 3}

@@ -155,6 +155,14 @@ async def test_media_of_parallel_tools_wait_until_all_have_answered(simulator):
     assert body["messages"][-1]["content"] == [IMAGES["chat"]] * 2
 
 
+async def test_what_a_tool_showed_stands_before_what_was_said_of_it(simulator):
+    call = a_call(*shown(IMAGE).messages, said("assistant", "a cat"), said("user", "sure?"))
+    body, _ = await sent(simulator, "chat", call)
+    roles = [message["role"] for message in body["messages"]]
+    assert roles == ["user", "assistant", "tool", "user", "assistant", "user"]
+    assert body["messages"][3]["content"] == [IMAGES["chat"]]
+
+
 async def test_what_a_tool_shows_is_part_of_its_answer_elsewhere(simulator):
     body, _ = await sent(simulator, "responses", shown(IMAGE))
     assert body["input"][-1]["output"] == [
