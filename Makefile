@@ -24,8 +24,8 @@ CHECKER_ENV := ENVIRONMENT=test METRICS_PORT=0 LOG_LEVEL=error \
 	VAULT_MASTER_KEYS=1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= \
 	DATABASE_URL=postgres://checker@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: help run sync test quick full faults-quick browser bench lint format-check types imports migrations \
-	docs docs-check catalogs lock lock-check
+.PHONY: help run sync test quick full faults-quick browser clients bench bench-peers lint \
+	format-check types imports migrations docs docs-check catalogs lock lock-check
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,12 +38,12 @@ sync: $(UV)  ## the environment with the development tools
 	@$(SYNC)
 
 test: sync  ## the suite against real stores (ARGS='tests/accounts -k login')
-	$(RUN_TESTS) $(PARALLEL) -m "not scale and not faults and not browser" $(ARGS)
+	$(RUN_TESTS) $(PARALLEL) -m "not scale and not faults and not browser and not clients" $(ARGS)
 
 quick: lint test  ## lint and test: the loop while writing
 
 full: test  ## the suite, then every fault and every full scale
-	$(RUN_TESTS) -m "(scale or faults) and not browser" $(ARGS)
+	$(RUN_TESTS) -m "(scale or faults) and not browser and not clients" $(ARGS)
 
 faults-quick: sync  ## the seeded share of the fault tests
 	$(RUN_TESTS) -m "faults and not scale" $(ARGS)
@@ -51,8 +51,17 @@ faults-quick: sync  ## the seeded share of the fault tests
 browser: sync  ## the pages in a real Chromium (on PATH, or Playwright's own)
 	$(RUN_TESTS) -m browser $(ARGS)
 
+clients: sync  ## real clients against the gateway: installs them (network), runs docs/howto/clients.md
+	$(PY) -m tests.clients.installed
+	$(RUN_TESTS) -m clients $(ARGS)
+
 bench: sync  ## every benchmark against a floor of the same run; fails on a missed target
 	$(PY) -m bench $(ARGS)
+
+bench-peers: $(UV)  ## foreign floors for the benchmarks (network); without them their lines are left out
+	@$(UV) venv --quiet --allow-existing .bench-peers/litellm && \
+		$(UV) pip install --quiet --python .bench-peers/litellm/bin/python -r bench/peers/litellm.txt || \
+		echo "LiteLLM cannot be installed here: the benchmarks leave its lines out"
 
 lint: format-check types imports migrations  ## style, types, import contracts, migrations
 

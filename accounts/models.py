@@ -179,9 +179,14 @@ class WsTicket(models.Model):
 
 
 class AccessChange(models.Model):
-    """Somebody's rights shrank: every process drops what it remembered. Kept 24 hours."""
+    """Somebody's rights shrank: every process drops what it remembered. Kept 24 hours.
+
+    With a `topic` it is no matter of rights: something else changed that processes remember, of
+    the one that an id names, or of all. Triggers write those.
+    """
 
     id = models.BigAutoField(primary_key=True)
+    topic = models.CharField(max_length=20, blank=True, default="", db_default="")
     user_id = models.UUIDField(null=True)
     session_id = models.UUIDField(null=True)
     api_key_id = models.UUIDField(null=True)

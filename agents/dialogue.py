@@ -13,6 +13,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from decimal import Decimal
 
+import msgspec
+
 from agents import frames, replies, tools
 from agents.journal import store
 from agents.journal.entries import MAX_TEXT
@@ -21,6 +23,7 @@ from agents.replies import Journalled, ReplyBuilder
 from agents.services import steps
 from agents.session import Session
 from agents.types import (
+    ClientTool,
     PlanStep,
     Reply,
     StepKind,
@@ -39,7 +42,10 @@ CALL_DEADLINE_S = 900
 async def converse(
     step: PlanStep, context: Session, *, prompt: Prompt, alias: str, offered: Sequence[Tool]
 ) -> AsyncGenerator[frames.Event]:
-    """Ask, do what was asked for, ask again, until the model calls no more tools."""
+    """Ask, do what was asked for, ask again, until the model calls no more tools.
+
+    It also ends with a turn that calls a tool of the client's, when its other calls are done.
+    """
     turns = _Turns(step, context, prompt, alias=alias, offered=tuple(offered))
     for number in itertools.count(1):
         async with aclosing(turns.ask(str(number))) as events:
@@ -49,10 +55,14 @@ async def converse(
         if not calls:
             return
         for place, call in enumerate(calls, start=1):
+            if turns.is_client_s(call):
+                continue
             async with aclosing(turns.use(f"{number}/{place}", call)) as events:
                 async for event in events:
                     yield event
         turns.return_results()
+        if any(map(turns.is_client_s, calls)):
+            return
 
 
 class _Turns:
@@ -71,7 +81,10 @@ class _Turns:
         self._context = context
         self._prompt = prompt
         self._alias = alias
-        self._offered = offered
+        theirs = [_offer(tool) for tool in context.run.request.tools]
+        self._client_tools = frozenset(tool.name for tool in theirs)
+        own = (tool for tool in offered if tool.name not in self._client_tools)
+        self._offered = (*own, *theirs)
         self._messages = list(prompt.messages)
         self._results: list[ToolResultPart] = []
         self.calls: list[ToolUsePart] = []
@@ -96,7 +109,9 @@ class _Turns:
         step_id = await context.begin(node_path, StepKind.MODEL, attempt)
         yield self._changed(StepState.RUNNING, StepKind.MODEL, node_path, attempt)
         context.open_reply = builder = ReplyBuilder(
-            run_tokens=context.total.tokens, run_cost_usd=context.total.cost_usd
+            run_tokens=context.total.tokens,
+            run_cost_usd=context.total.cost_usd,
+            client_tools=self._client_tools,
         )
         try:
             async with aclosing(gateway.stream(self._call(node_path, attempt))) as chunks:
@@ -144,8 +159,14 @@ class _Turns:
         yield self._changed(state, StepKind.TOOL, node_path, 1)
         self._keep(call, outcome)
 
+    def is_client_s(self, call: ToolUsePart) -> bool:
+        """Whether the client runs this call."""
+        return call.name in self._client_tools
+
     def return_results(self) -> None:
         """Hand the outcomes of a turn back to the model."""
+        if not self._results:
+            return
         message = Message(role="tool", parts=tuple(self._results))
         self._messages.append(message)
         self._context.returned(message)
@@ -216,3 +237,11 @@ class _Turns:
             node_path=node_path,
             attempt=attempt,
         )
+
+
+def _offer(tool: ClientTool) -> Tool:
+    return Tool(
+        name=tool.name,
+        description=tool.description,
+        parameters=msgspec.Raw(tool.parameters.encode()),
+    )

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from accounts.models import Organization
 from agents.types import (
     ACTIVE,
     CommandKind,
@@ -23,6 +24,8 @@ from ideplatform.kit.columns import choices, one_of
 from workspaces.models import Workspace
 
 MAX_EVENT_BYTES = 65_536
+_GATEWAY = ConversationOrigin.GATEWAY.value
+_PRIVATE = ConversationVisibility.PRIVATE.value
 
 
 class VerbatimJSONField(models.JSONField):
@@ -37,10 +40,14 @@ class VerbatimJSONField(models.JSONField):
 
 
 class Conversation(models.Model):
-    """A thread of messages between a person and agents."""
+    """A thread of messages between a person and agents, or a gateway client's with a model.
+
+    Only gateway clients may work outside every workspace; then nobody but the person reads it.
+    `agent_id` of their conversations is the client's name, unless an agent answers as the model.
+    """
 
     id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
-    workspace = models.ForeignKey(Workspace, models.CASCADE, related_name="+")
+    workspace = models.ForeignKey(Workspace, models.CASCADE, null=True, related_name="+")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+")
     agent_id = models.CharField(max_length=100)
     title = models.CharField(max_length=200, blank=True, default="")
@@ -66,6 +73,10 @@ class Conversation(models.Model):
         constraints = [
             one_of("origin", ConversationOrigin, "conversations_origin"),
             one_of("visibility", ConversationVisibility, "conversations_visibility"),
+            models.CheckConstraint(
+                condition=Q(workspace__isnull=False) | Q(origin=_GATEWAY, visibility=_PRIVATE),
+                name="conversations_workspace",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -97,11 +108,67 @@ class Message(models.Model):
         return f"{self.conversation_id} {self.no}"
 
 
+class GatewayThread(models.Model):
+    """A gateway client's session: the key by which its calls are joined, and its title.
+
+    The row is the lock under which its conversations grow.
+    """
+
+    id = models.UUIDField(primary_key=True, default=ids.new, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="+")
+    session_key = models.CharField(max_length=160)
+    title = models.CharField(max_length=200, blank=True, default="")
+    titled_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "gateway_threads"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "user", "session_key"], name="gateway_threads_session"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.session_key}"
+
+
+class GatewayTurn(models.Model):
+    """What a person had said in a session when a call was made, and where that is kept.
+
+    `digest` is of every message of theirs up to this one, so that a client's resent history finds
+    its place. `exchange_id` and `asked_at` are of the latest call that was asked so;
+    `answer_no` is the number of the message that answered it, `last_no` of the turn's last message.
+    """
+
+    thread = models.ForeignKey(GatewayThread, models.CASCADE, related_name="turns")
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="+")
+    position = models.PositiveIntegerField()
+    digest = models.BinaryField(max_length=32)
+    exchange_id = models.UUIDField()
+    asked_at = models.DateTimeField()
+    answer_no = models.PositiveIntegerField(null=True)
+    last_no = models.PositiveIntegerField()
+
+    class Meta:
+        db_table = "gateway_turns"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["conversation", "position"], name="gateway_turns_position"
+            )
+        ]
+        indexes = [models.Index(fields=["thread", "digest"], name="gateway_turns_digest")]
+
+    def __str__(self) -> str:
+        return f"{self.conversation_id} {self.position}"
+
+
 class SeedConversation(models.Model):
     """The view `conversations`: the founding schema's columns, read-only."""
 
     id = models.UUIDField(primary_key=True)
-    workspace = models.ForeignKey(Workspace, models.DO_NOTHING, related_name="+")
+    workspace = models.ForeignKey(Workspace, models.DO_NOTHING, null=True, related_name="+")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.DO_NOTHING, related_name="+")
     agent_id = models.CharField(max_length=100)
     messages = models.JSONField()

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 from providers.types import (
     AnyPart,
+    AudioPart,
+    DocumentPart,
     ImagePart,
     Message,
+    OpaquePart,
     RedactedThinkingPart,
+    RefusalPart,
     TextPart,
     ThinkingPart,
     ToolResultPart,
@@ -73,9 +77,15 @@ def _paired(history: Sequence[Message]) -> list[Message]:
 
 def _weight(part: AnyPart) -> int:
     match part:
-        case TextPart(text=text) | ThinkingPart(text=text) | ToolResultPart(text=text):
+        case TextPart(text=text) | ThinkingPart(text=text) | RefusalPart(text=text):
             return len(text)
+        case ToolResultPart(text=text, media=media):
+            return len(text) + sum(map(_weight, media))
         case ToolUsePart(arguments=arguments):
             return len(arguments)
-        case ImagePart(data=data) | RedactedThinkingPart(data=data):
+        case DocumentPart(text=text, data=data):
+            return len(text) + len(data)
+        case ImagePart(data=data) | AudioPart(data=data) | RedactedThinkingPart(data=data):
             return len(data)
+        case OpaquePart(raw=raw):
+            return len(bytes(raw))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from uuid import UUID
@@ -43,9 +43,15 @@ class _Part:
 
 
 class ReplyBuilder:
-    """Collects one stream. `run_tokens` and `run_cost_usd` are the run's totals before it."""
+    """Collects one stream. `run_tokens` and `run_cost_usd` are the run's totals before it.
 
-    def __init__(self, *, run_tokens: int, run_cost_usd: Decimal) -> None:
+    Calls of `client_tools` are for the client.
+    """
+
+    def __init__(
+        self, *, run_tokens: int, run_cost_usd: Decimal, client_tools: Collection[str] = ()
+    ) -> None:
+        self._client_tools = client_tools
         self._tokens = run_tokens
         self._cost = run_cost_usd
         self._parts: dict[tuple[str, int], _Part] = {}
@@ -84,7 +90,8 @@ class ReplyBuilder:
         part = self._part("tool", chunk.index)
         if isinstance(chunk, chunks.ToolCall):
             part.id, part.name, part.signature = chunk.id, chunk.name, chunk.signature
-            return frames.ToolCalled(call_id=chunk.id, tool=chunk.name)
+            where = "client" if chunk.name in self._client_tools else "server"
+            return frames.ToolCalled(call_id=chunk.id, tool=chunk.name, where=where)
         part.text.append(chunk.delta)
         return frames.ToolArguments(call_id=part.id, delta=chunk.delta)
 

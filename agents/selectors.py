@@ -14,6 +14,7 @@ from accounts.types import Actor
 from agents.models import Conversation, Message, RunCommand
 from agents.models import Run as RunRow
 from agents.types import (
+    ACTIVE,
     AgentRequest,
     CommandKind,
     ConversationVisibility,
@@ -60,10 +61,9 @@ def conversations_of(
     actor: Actor, *, workspace_id: UUID | None = None, agent_id: str = ""
 ) -> QuerySet[Conversation]:
     """The actor's own conversations, and those shared with their workspaces."""
-    rows = Conversation.objects.filter(
-        Q(user_id=actor.user_id) | Q(visibility=ConversationVisibility.WORKSPACE),
-        workspace__in=workspace_selectors.workspaces_of(actor).values("pk"),
-    )
+    seen = Q(user_id=actor.user_id) | Q(visibility=ConversationVisibility.WORKSPACE)
+    here = Q(workspace__in=workspace_selectors.workspaces_of(actor).values("pk"))
+    rows = Conversation.objects.filter((seen & here) | _homeless_of(actor))
     if workspace_id is not None:
         rows = rows.filter(workspace_id=workspace_id)
     return rows.filter(agent_id=agent_id) if agent_id else rows
@@ -81,16 +81,20 @@ def conversation(actor: Actor, ref: WorkspaceRef, conversation_id: UUID) -> Conv
     return found
 
 
-def workspace_of_conversation(conversation_id: UUID) -> UUID:
-    """Where a conversation belongs, to authorise there; raises NotFound."""
-    found = (
-        Conversation.objects.filter(pk=conversation_id)
-        .values_list("workspace_id", flat=True)
-        .first()
-    )
+def homeless(actor: Actor) -> QuerySet[Conversation]:
+    """The actor's conversations of gateway clients that worked outside every workspace.
+
+    For a person in a session alone: a key is bound to an organization, and these to none.
+    """
+    return Conversation.objects.filter(_homeless_of(actor))
+
+
+def workspace_of_conversation(conversation_id: UUID) -> UUID | None:
+    """Where a conversation belongs, to authorise there; None for nowhere; raises NotFound."""
+    found = Conversation.objects.filter(pk=conversation_id).values_list("workspace_id").first()
     if found is None:
         raise NotFound
-    return found
+    return found[0]
 
 
 def messages(conversation_id: UUID) -> QuerySet[Message]:
@@ -98,6 +102,11 @@ def messages(conversation_id: UUID) -> QuerySet[Message]:
     rows = Message.objects.filter(conversation_id=conversation_id)
     superseded = rows.filter(supersedes__isnull=False).values("supersedes")
     return rows.exclude(no__in=superseded)
+
+
+def has_active_run(conversation_id: UUID) -> bool:
+    """Whether somebody works in a conversation at the moment."""
+    return RunRow.objects.filter(conversation_id=conversation_id, state__in=ACTIVE).exists()
 
 
 def run_of_key(actor: Actor, key: str) -> RunRow | None:
@@ -140,3 +149,9 @@ def as_run(row: RunRow) -> Run:
         started_at=row.started_at,
         ended_at=row.ended_at,
     )
+
+
+def _homeless_of(actor: Actor) -> Q:
+    if not actor.is_session:
+        return Q(pk__in=[])
+    return Q(workspace__isnull=True, user_id=actor.user_id)

@@ -9,10 +9,12 @@ from uuid import UUID
 
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
+from django.db import OperationalError
 
 from agents import worker
-from agents.services import leases
+from agents.services import leases, threads
 from ideplatform.kit import accounting
+from ideplatform.kit.errors import DatabaseDown
 
 QUEUE = "queue:agent_tasks"
 
@@ -28,6 +30,25 @@ def execute_run(fact: Mapping[str, str]) -> None:
         return
     with suppress(CancelledError):
         mine.submit(run_id).result()
+
+
+@shared_task(  # type: ignore[untyped-decorator]
+    name="agents.tasks.grow_conversation",
+    autoretry_for=(OperationalError, DatabaseDown),
+    retry_backoff=True,
+    max_retries=8,
+)
+@accounting.task(public="the person of a call reads in their conversations what was said")
+def grow_conversation(fact: Mapping[str, str]) -> None:
+    """On `exchange.recorded`; the same fact again changes nothing."""
+    threads.grow(UUID(fact["exchange_id"]))
+
+
+@shared_task(name="agents.tasks.retire_user")  # type: ignore[untyped-decorator]
+@accounting.task(public="ends what a person who left said outside every workspace")
+def retire_user(fact: Mapping[str, str]) -> None:
+    """On `user.deleted`."""
+    threads.forget_user(UUID(fact["user_id"]))
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

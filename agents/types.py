@@ -58,8 +58,11 @@ class CommandKind(StrEnum):
 
 
 class ConversationOrigin(StrEnum):
+    """Where a conversation began: in the IDE, by REST or the socket, by a gateway client."""
+
     IDE = "ide"
     API = "api"
+    GATEWAY = "gateway"
 
 
 class ConversationVisibility(StrEnum):
@@ -97,11 +100,21 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: str = "0"
 
 
+class ClientTool(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool that runs with the client; `parameters` is its JSON Schema as text."""
+
+    name: str
+    description: str
+    parameters: str
+
+
 class AgentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a client asked for; stored with the run.
 
     `agent_id` pins an agent, "" lets the rules decide. `model` is an alias or a model's name, ""
-    the agent's own. `provider_id` pins the account that serves `model`.
+    the agent's own. `provider_id` pins the account that serves `model`. `tools` are offered to the
+    model before the agent's own of the same name; the run ends with a call of one, and the next
+    run of the conversation brings the result.
     """
 
     prompt: str
@@ -109,6 +122,7 @@ class AgentRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     model: str = ""
     provider_id: UUID | None = None
     limits: Limits = Limits()
+    tools: tuple[ClientTool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,8 @@ import sys
 from bench import document
 from bench.harness import ROOT
 
-NAMES = ("egress", "ingest", "money", "rest", "startup", "streaming", "summary")
-SCALED = ("streaming", "summary")
+NAMES = ("egress", "gateway", "ingest", "money", "rest", "startup", "streaming", "summary")
+SCALED = ("gateway", "streaming", "summary")
 
 
 def main() -> None:

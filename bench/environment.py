@@ -20,6 +20,8 @@ from ideplatform.embedded import secret_values
 from ideplatform.embedded.testing import Stores, running_stores
 
 CORES = Cores.split()
+DURABLE = "BENCH_DURABLE"
+"""Set before this module is imported, the stores write to disk as in production."""
 
 
 def free_port() -> int:
@@ -36,7 +38,7 @@ PROVIDER_PORT = free_port()
 
 def _raise() -> Stores:
     stack = ExitStack()
-    stores = stack.enter_context(running_stores())
+    stores = stack.enter_context(running_stores(is_durable=DURABLE in os.environ))
     atexit.register(stack.close)
     provider = f"127.0.0.1:{PROVIDER_PORT}"
     os.environ.update(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -34,6 +35,7 @@ from workspaces.services.workspaces import Changes
 READY_S = 60
 STOP_S = 15
 TEMPLATE = "bench_template"
+_logs = itertools.count(1)
 SERVE = (sys.executable, str(ROOT / "manage.py"), "serve")
 
 
@@ -97,9 +99,9 @@ def clone(name: str, *, template: str = TEMPLATE) -> Iterator[str]:
             server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(copy))
 
 
-def people(count: int) -> list[Person]:
-    """Signed-in people, each with a workspace."""
-    return [_person(number) for number in range(count)]
+def people(count: int, *, first: int = 0) -> list[Person]:
+    """Signed-in people, each with a workspace; numbered from `first`."""
+    return [_person(number) for number in range(first, first + count)]
 
 
 @transaction.atomic
@@ -122,10 +124,14 @@ def _person(number: int) -> Person:
 
 @contextmanager
 def process(
-    *command: str, log: str, environment: Mapping[str, str], pass_fds: tuple[int, ...] = ()
+    *command: str,
+    log: str,
+    environment: Mapping[str, str],
+    pass_fds: tuple[int, ...] = (),
+    may_end: bool = False,
 ) -> Iterator[int]:
     """A process of the measured system, on the system's core; its pid. Killed at the end."""
-    path = Path(tempfile.gettempdir()) / f"bench-{os.getpid()}-{log}.log"
+    path = Path(tempfile.gettempdir()) / f"bench-{os.getpid()}-{next(_logs)}-{log}.log"
     with path.open("w+", encoding="utf-8") as output:
         started = subprocess.Popen(
             command,
@@ -138,7 +144,7 @@ def process(
         bench.environment.CORES.pin_system(started.pid)
         try:
             yield started.pid
-            if started.poll() is not None:
+            if started.poll() is not None and not may_end:
                 raise AssertionError(f"{log} ended early")
         except BaseException:
             print(f"--- the end of {log}:\n{path.read_text('utf-8')[-3_000:]}", file=sys.stderr)
@@ -151,14 +157,19 @@ def process(
 
 @contextmanager
 def web(
-    environment: Mapping[str, str], *, command: tuple[str, ...] = SERVE
+    environment: Mapping[str, str],
+    *,
+    command: tuple[str, ...] = SERVE,
+    may_end: bool = False,
 ) -> Iterator[tuple[int, str]]:
     """A web process as in production: its pid and its URL, once it is ready."""
     with socket.create_server(("127.0.0.1", 0), backlog=2_048) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         number = listener.fileno()
         words = (*command, "--fd", str(number))
-        with process(*words, log="web", environment=environment, pass_fds=(number,)) as pid:
+        with process(
+            *words, log="web", environment=environment, pass_fds=(number,), may_end=may_end
+        ) as pid:
             until_ready(url)
             yield pid, url
 

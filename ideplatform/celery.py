@@ -88,7 +88,19 @@ app.conf.update(
             "schedule": crontab(hour="4", minute="30"),
         },
         "providers-resume-reports": {"task": "providers.tasks.resume_reports", "schedule": 60.0},
+        "providers-expire-exchanges": {
+            "task": "providers.tasks.expire_exchanges",
+            "schedule": 3_600.0,
+        },
         "providers-probe-idle": {"task": "providers.tasks.probe_idle", "schedule": 60.0},
+        "providers-end-abandoned-responses": {
+            "task": "providers.tasks.end_abandoned_responses",
+            "schedule": 15.0,
+        },
+        "providers-forget-expired-responses": {
+            "task": "providers.tasks.forget_expired_responses",
+            "schedule": 3_600.0,
+        },
         "workspaces-resume-imports": {
             "task": "workspaces.tasks.resume_imports",
             "schedule": 60.0,

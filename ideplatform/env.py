@@ -161,6 +161,46 @@ class Env(BaseSettings):
         ),
     )
 
+    gateway_max_body_mb: int = Field(
+        32, ge=1, le=256, description="Largest request of `/v1/*`, MiB."
+    )
+    gateway_calls_per_minute: int = Field(
+        3_000, ge=1, le=1_000_000, description="Requests of one user to `/v1/*` in a minute."
+    )
+    gateway_first_byte_s: float = Field(
+        30, gt=0, le=3_600, description="Wait for a vendor's first token, seconds."
+    )
+    gateway_reasoning_first_byte_s: float = Field(
+        300, gt=0, le=3_600, description="The same for a call that thinks before it answers."
+    )
+    gateway_idle_s: float = Field(
+        30, gt=0, le=3_600, description="Longest silence of a vendor amid an answer, seconds."
+    )
+    gateway_total_s: float = Field(
+        900,
+        gt=0,
+        le=86_400,
+        description="Longest call of `/v1/*`, further tries included, seconds.",
+    )
+    gateway_drain_s: float = Field(
+        10,
+        ge=0,
+        le=300,
+        description="How long an answer is read on for its exact count when its client is gone.",
+    )
+    gateway_drains_max: int = Field(
+        64, ge=0, le=10_000, description="Answers read on at once in a process; others are cut."
+    )
+    gateway_capture: Literal["full", "metadata", "off"] = Field(
+        "full", description="What is kept of gateway calls where an organization has not said."
+    )
+    gateway_exchange_days: int = Field(
+        30, ge=1, le=3_650, description="Days that a gateway call's record is kept."
+    )
+    gateway_responses_days: int = Field(
+        30, ge=1, le=3_650, description="Days that a stored response can be read and continued."
+    )
+
     stripe_secret_key: SecretStr | None = Field(
         None, description="Secret or restricted key of the Stripe account; empty: no payments."
     )

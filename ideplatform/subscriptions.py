@@ -19,7 +19,12 @@ LISTENERS: dict[str, tuple[str, ...]] = {
     "import.requested": ("workspaces.tasks.run_import",),
     "provider.changed": ("providers.tasks.forget_cached",),
     "workspace.deleted": ("providers.tasks.retire_workspace",),
-    "user.deleted": ("providers.tasks.retire_user",),
+    "user.deleted": (
+        "providers.tasks.retire_user",
+        "providers.tasks.forget_responses_of_user",
+        "agents.tasks.retire_user",
+    ),
+    "exchange.recorded": ("agents.tasks.grow_conversation",),
     "usage.settled": (FOLD,),
     "usage.corrected": (FOLD,),
     "reconcile.requested": ("providers.tasks.fetch_report",),

@@ -44,12 +44,12 @@ ModelId = Annotated[str, Meta(pattern=r"^[^\s\x00-\x1f]{1,200}\Z")]
 
 
 class TimeoutConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Deadlines in seconds; what is not said is the platform's."""
+    """Deadlines in seconds; what is not said is the platform's (GATEWAY_FIRST_BYTE_S, ...)."""
 
     connect_s: Seconds = 5
-    first_byte_s: Seconds = 30
-    reasoning_first_byte_s: Seconds = 300
-    idle_s: Seconds = 30
+    first_byte_s: Seconds | None = None
+    reasoning_first_byte_s: Seconds | None = None
+    idle_s: Seconds | None = None
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

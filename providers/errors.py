@@ -63,6 +63,18 @@ class CallRepeated(Conflict):
     code, title = "call_repeated", "A call with this request id and attempt was dispatched before"
 
 
+class PreviousResponseMissing(InvalidInput):
+    code, title = "previous_response_not_found", "The response to continue is not stored (any more)"
+
+
+class PreviousResponseRunning(Conflict):
+    code, title = "previous_response_running", "The response to continue has not ended yet"
+
+
+class ResponseAbandoned(Conflict):
+    code, title = "response_abandoned", "This response was ended by somebody else"
+
+
 class ModelNotFound(NotFound):
     code, title = "model_not_found", "No provider you may use offers this model"
 
@@ -75,6 +87,12 @@ class NoReadyTarget(Unavailable):
 
 class ProviderNotReady(Unavailable):
     code, title = "provider_not_ready", "The provider takes no further calls at the moment"
+
+
+class KeyReplaced(ProviderNotReady):
+    """The key of a planned route is gone: plan again, its account may have another."""
+
+    code, title = "provider_key_replaced", "The provider's key was replaced at this moment"
 
 
 class KeyRequired(InvalidInput):

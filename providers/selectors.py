@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 
 from accounts import selectors as people
 from accounts.types import ORGANIZATION_PERMISSIONS, Actor, Permission
-from providers.models import ModelAlias, Provider, ProviderHealth, ProviderModel
-from providers.types import ProviderScope
+from ideplatform.kit.errors import NotFound
+from providers.models import (
+    ModelAlias,
+    Provider,
+    ProviderHealth,
+    ProviderModel,
+    StoredResponse,
+)
+from providers.types import CallContext, ProviderScope
 from workspaces import selectors as workspaces
 from workspaces.models import Workspace, WorkspaceMembership
 from workspaces.types import Visibility, WorkspaceRole
@@ -54,6 +63,27 @@ def health_of(provider_ids: list[UUID]) -> dict[UUID, list[ProviderHealth]]:
     for row in ProviderHealth.objects.filter(provider_id__in=provider_ids).order_by("model"):
         found.setdefault(row.provider_id, []).append(row)
     return found
+
+
+def stored_response(context: CallContext, response_id: UUID) -> StoredResponse:
+    """A response that the caller may read; raises NotFound for another's too."""
+    row = _responses_of(context).filter(pk=response_id).first()
+    if row is None:
+        raise NotFound
+    return row
+
+
+def responses_with_items(context: CallContext, item_ids: Sequence[str]) -> QuerySet[StoredResponse]:
+    """The caller's ended responses that have one of these output items."""
+    return _responses_of(context).filter(ended_at__isnull=False, item_ids__overlap=list(item_ids))
+
+
+def _responses_of(context: CallContext) -> QuerySet[StoredResponse]:
+    return StoredResponse.objects.filter(
+        user_id=context.user_id,
+        organization_id=context.organization_id,
+        expires_at__gt=Now(),
+    )
 
 
 def _within_reach(actor: Actor) -> Q:

@@ -8,7 +8,7 @@ from uuid import UUID
 from celery import shared_task
 
 from ideplatform.kit import accounting
-from providers.services import cache, probes, providers, reports
+from providers.services import cache, exchanges, probes, providers, reports, stored_responses
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -32,10 +32,12 @@ def retire_workspace(payload: Mapping[str, str]) -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]
-@accounting.task(public="ends the accounts of a person who left")
+@accounting.task(public="ends the accounts of a person who left, and what they asked")
 def retire_user(payload: Mapping[str, str]) -> None:
     """On `user.deleted`."""
-    providers.retire(owner_id=UUID(payload["user_id"]))
+    user_id = UUID(payload["user_id"])
+    providers.retire(owner_id=user_id)
+    exchanges.forget_user(user_id)
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -55,3 +57,28 @@ def resume_reports() -> None:
 @accounting.task(public="asks for the comparisons of the latest days; for nobody in particular")
 def schedule_reports() -> None:
     reports.schedule()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="deletes records of gateway calls whose time is over; by age alone")
+def expire_exchanges() -> None:
+    exchanges.expire()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="ends stored responses whose process died; by their lease alone")
+def end_abandoned_responses() -> None:
+    stored_responses.fail_abandoned()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="deletes stored responses that have outlived their time; by age alone")
+def forget_expired_responses() -> None:
+    stored_responses.forget_expired()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+@accounting.task(public="deletes the stored responses of a person who left")
+def forget_responses_of_user(payload: Mapping[str, str]) -> None:
+    """On `user.deleted`."""
+    stored_responses.forget_of(user_id=UUID(payload["user_id"]))

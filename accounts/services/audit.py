@@ -16,9 +16,9 @@ MONTHS_AHEAD = 3
 # What an event may tell beside its columns: names of things, never content, keys or addresses.
 DETAILS = frozenset(
     {
-        "amount_usd", "count", "kind", "last4", "master_version", "name", "new_role", "old_role",
-        "origin", "path", "provider", "purpose", "reason", "role", "scopes", "slug", "source",
-        "user_id", "visibility",
+        "amount_usd", "capture", "count", "kind", "last4", "master_version", "name", "new_role",
+        "old_role", "origin", "path", "provider", "purpose", "reason", "role", "scopes", "slug",
+        "source", "user_id", "visibility",
     }
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """The one function that tells who is calling, for REST, sockets and the gateway alike.
 
-It reads `Authorization: Bearer`, `x-api-key` and the browser session's cookie. Several different
-credentials are refused, and so is any credential in a URL: URLs are logged and shared.
+It reads `Authorization: Bearer`, `x-api-key`, `api-key` and the browser session's cookie. Several
+different credentials are refused, and so is any credential in a URL: URLs are logged and shared.
 """
 
 from __future__ import annotations
@@ -69,8 +69,12 @@ def credential_of(headers: Mapping[str, str]) -> Credential | None:
     A cookie beside a token is no second credential if it names the same session: browsers send
     cookies unasked.
     """
-    authorization, key = headers.get("authorization", ""), headers.get("x-api-key", "")
-    explicit = {c for c in (_bearer(authorization), _api_key(key)) if c is not None}
+    presented = (
+        _bearer(headers.get("authorization", "")),
+        _api_key(headers.get("x-api-key", "")),
+        _api_key(headers.get("api-key", "")),
+    )
+    explicit = {credential for credential in presented if credential is not None}
     if len(explicit) > 1:
         raise CredentialConflict
     cookie = _cookie(headers.get("cookie", ""))

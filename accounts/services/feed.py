@@ -4,16 +4,23 @@ A revocation writes an `access_changes` row in its own transaction and rings a R
 Every process reads the rows on the bell or every 500 ms, going back 10 seconds each time: ids and
 times precede commits, and no transaction outlives 5 s (`DB_TRANSACTION_TIMEOUT_MS`). What a process
 remembers of a credential counts only while its feed is fresh; without Redis only the bell is lost.
+
+A row with a topic (`routes`, `prices`) says that something else changed which processes remember.
+It is no matter of rights and reaches no subscriber: whoever remembers compares what `heard` says.
+Triggers write those rows, so that no writer can forget it.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -36,6 +43,9 @@ FRESH_S = 1.0
 # process can judge one that another process wrote.
 LONGEST_TRUST = timedelta(seconds=60)
 KEPT = timedelta(hours=24)
+MAX_HEARD: Final = 100_000
+Heard = tuple[str, UUID | None]
+_tickets = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +97,20 @@ def announce(
     transaction.on_commit(_ring)
 
 
+def announce_topic(topic: str, subject: UUID | None = None) -> None:
+    """Tell of a change whose row a trigger writes: at commit here, on the bell elsewhere."""
+    transaction.on_commit(partial(_note_topic, topic, subject))
+
+
+def heard(topic: str, subject: UUID | None = None) -> int:
+    """A number that is new each time this process hears of a change of a topic's subject.
+
+    What was read from the database after asking is as new as the number says: as long as it stays
+    the same, and the feed fresh, nothing that was committed a second ago is missing.
+    """
+    return _reader.heard((topic, subject))
+
+
 def subscribe(callback: Callback) -> Callable[[], None]:
     """Call `callback` on the feed's thread for every committed change; returns what ends it.
 
@@ -133,6 +157,11 @@ def stop() -> None:
     _reader = _Reader([])
 
 
+def _note_topic(topic: str, subject: UUID | None) -> None:
+    _reader.hear((topic, subject))
+    _ring()
+
+
 def _ring() -> None:
     _reader.wake.set()
     redis.ring(CHANNEL)
@@ -147,6 +176,11 @@ def _change(row: AccessChange) -> Change:
         workspace_id=row.workspace_id,
         organization_id=row.organization_id,
     )
+
+
+def _subject(row: AccessChange) -> UUID | None:
+    """Whom a change of a topic is about; None: everybody."""
+    return row.user_id or row.workspace_id or row.organization_id
 
 
 class _Reader:
@@ -164,6 +198,8 @@ class _Reader:
         self._told: dict[int, datetime] = {}
         self._since: datetime | None = None
         self._read_at = float("-inf")
+        self._heard: dict[Heard, int] = {}
+        self._heard_nothing = next(_tickets)
 
     def start(self) -> None:
         if self._thread is not None and self._thread.is_alive():
@@ -186,6 +222,15 @@ class _Reader:
 
     def latest(self, subject: UUID) -> int:
         return self._latest.get(subject, 0)
+
+    def heard(self, what: Heard) -> int:
+        return self._heard.get(what, self._heard_nothing)
+
+    def hear(self, what: Heard) -> None:
+        if len(self._heard) >= MAX_HEARD:  # all that is remembered anywhere is read anew
+            self._heard_nothing = next(_tickets)
+            self._heard.clear()
+        self._heard[what] = next(_tickets)
 
     def note(self, change: Change) -> None:
         with self._lock:
@@ -215,7 +260,10 @@ class _Reader:
         for row in AccessChange.objects.filter(at__gte=since).order_by("id"):
             if row.pk not in self._told:
                 self._told[row.pk] = row.at
-                self._tell(_change(row))
+                if row.topic:
+                    self.hear((row.topic, _subject(row)))
+                else:
+                    self._tell(_change(row))
         self._settle(now)
         self._since, self._read_at = now - _overlap(), began
         self._turned.set()

@@ -94,8 +94,10 @@ class RunEvents(msgspec.Struct, kw_only=True):
 
 
 class Conversation(msgspec.Struct, kw_only=True):
+    """`workspace_id` is null for a gateway client's that worked outside every workspace."""
+
     id: UUID
-    workspace_id: UUID
+    workspace_id: UUID | None
     user_id: UUID | None
     agent_id: str
     title: str

@@ -21,13 +21,21 @@ def acting(run: Run) -> Actor:
 
     Raises Forbidden when the person was deactivated, or the key revoked or expired.
     """
-    user = User.objects.filter(pk=run.actor_id, is_active=True).first()
+    return calling(user_id=run.actor_id, api_key_id=run.api_key_id)
+
+
+def calling(*, user_id: UUID, api_key_id: UUID | None) -> Actor:
+    """The actor behind a person and, where there is one, their key, as rights are now.
+
+    Raises Forbidden when the person was deactivated, or the key revoked or expired.
+    """
+    user = User.objects.filter(pk=user_id, is_active=True).first()
     if user is None:
         raise Forbidden("the person of this run is no longer active")
-    if run.api_key_id is None:
+    if api_key_id is None:
         return Actor(user_id=user.pk, is_staff=user.is_staff, is_superuser=user.is_superuser)
     alive = Q(expires_at=None) | Q(expires_at__gt=Now())
-    key = ApiKey.objects.filter(alive, pk=run.api_key_id, revoked_at=None).first()
+    key = ApiKey.objects.filter(alive, pk=api_key_id, user_id=user_id, revoked_at=None).first()
     if key is None:
         raise Forbidden("the key that opened this run is no longer valid")
     return Actor(

@@ -10,12 +10,13 @@ import msgspec
 from django.db import transaction
 from django.db.models import Max
 
+from accounts.services import access as people
 from accounts.types import Actor, Permission
 from agents import selectors
 from agents.models import Conversation, Message
 from agents.types import ConversationOrigin, ConversationVisibility, MessageRole
-from ideplatform.kit import clock, ids
-from ideplatform.kit.errors import Forbidden, NotFound
+from ideplatform.kit import accounting, clock, ids
+from ideplatform.kit.errors import Forbidden, InvalidInput, NotFound
 from providers.types import AnyPart, TextPart
 from providers.types import Message as ModelMessage
 from workspaces.services import access
@@ -25,12 +26,16 @@ TITLE_CHARS = 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
-    """A message to append. `model` and `usage_event_id` are set on what a model wrote."""
+    """A message to append. `model` and `usage_event_id` are set on what a model wrote.
+
+    `supersedes` is the number of the message that it replaces.
+    """
 
     role: MessageRole
     parts: tuple[AnyPart, ...]
     model: str = ""
     usage_event_id: UUID | None = None
+    supersedes: int | None = None
 
 
 def said(role: MessageRole, text: str) -> NewMessage:
@@ -39,9 +44,18 @@ def said(role: MessageRole, text: str) -> NewMessage:
 
 
 def open_thread(
-    *, workspace_id: UUID, user_id: UUID, agent_id: str, prompt: str, origin: ConversationOrigin
+    *,
+    workspace_id: UUID | None,
+    user_id: UUID,
+    agent_id: str,
+    prompt: str,
+    origin: ConversationOrigin,
+    parent: Conversation | None = None,
 ) -> Conversation:
-    """A new private conversation, titled by the first line of its first prompt."""
+    """A new private conversation, titled by the first line of its first prompt.
+
+    `parent` is the one that it branches off. Only a gateway client's may have no workspace.
+    """
     conversation_id = ids.new()
     return Conversation.objects.create(
         id=conversation_id,
@@ -49,7 +63,8 @@ def open_thread(
         user_id=user_id,
         agent_id=agent_id,
         title=_title(prompt),
-        root_id=conversation_id,
+        parent=parent,
+        root_id=conversation_id if parent is None else parent.root_id or parent.pk,
         origin=origin,
     )
 
@@ -61,8 +76,11 @@ def append(
     messages: Sequence[NewMessage],
     run_id: UUID | None,
     author_id: UUID | None,
-) -> None:
-    """Append messages in order. The conversation's row is locked, so numbers have no gap."""
+) -> int:
+    """Append messages in order, and answer the last one's number.
+
+    The conversation's row is locked, so numbers have no gap.
+    """
     row = Conversation.objects.select_for_update().get(pk=conversation_id)
     last = row.messages.aggregate(last=Max("no"))["last"] or 0
     Message.objects.bulk_create(
@@ -70,16 +88,18 @@ def append(
             conversation_id=conversation_id,
             no=last + offset,
             role=message.role,
-            parts=msgspec.to_builtins(message.parts),
+            parts=[_kept(part) for part in message.parts],
             run_id=run_id,
             author_id=author_id if message.role == MessageRole.USER else None,
             model=message.model,
             usage_event_id=message.usage_event_id,
+            supersedes=message.supersedes,
         )
         for offset, message in enumerate(messages, start=1)
     )
     row.updated_at = clock.now()
     row.save(update_fields=["updated_at"])
+    return last + len(messages)
 
 
 @transaction.atomic
@@ -88,11 +108,13 @@ def share(
 ) -> Conversation:
     """Let the workspace's members read a conversation, or no longer. Its person alone decides.
 
-    Raises NotFound, Forbidden.
+    Raises NotFound, Forbidden, InvalidInput for one outside every workspace.
     """
-    ref = access.workspace(
-        actor, selectors.workspace_of_conversation(conversation_id), Permission.AGENT_RUN
-    )
+    home = selectors.workspace_of_conversation(conversation_id)
+    if home is None:
+        _homeless(actor, conversation_id, Permission.AGENT_RUN)
+        raise InvalidInput("this conversation belongs to no workspace that could read it")
+    ref = access.workspace(actor, home, Permission.AGENT_RUN)
     row = selectors.conversation(actor, ref, conversation_id)
     if row.user_id != actor.user_id:
         raise Forbidden("only the person of a conversation shares it")
@@ -103,9 +125,10 @@ def share(
 
 def readable(*, actor: Actor, conversation_id: UUID) -> Conversation:
     """A conversation that the actor may read; raises NotFound, Forbidden."""
-    ref = access.workspace(
-        actor, selectors.workspace_of_conversation(conversation_id), Permission.RUN_READ
-    )
+    home = selectors.workspace_of_conversation(conversation_id)
+    if home is None:
+        return _homeless(actor, conversation_id, Permission.RUN_READ)
+    ref = access.workspace(actor, home, Permission.RUN_READ)
     return selectors.conversation(actor, ref, conversation_id)
 
 
@@ -130,6 +153,23 @@ def usable(*, actor: Actor, workspace_id: UUID, conversation_id: UUID) -> Conver
     if row is None:
         raise NotFound
     return row
+
+
+def _homeless(actor: Actor, conversation_id: UUID, permission: Permission) -> Conversation:
+    """A gateway client's conversation outside every workspace; raises NotFound, ScopeMissing."""
+    row = selectors.homeless(actor).filter(pk=conversation_id).first()
+    if row is None:
+        accounting.record(permission, "deny")
+        raise NotFound
+    people.authorise_listing(actor, permission)
+    return row
+
+
+def _kept(part: AnyPart) -> dict[str, object]:
+    """A part as JSON, without the hint how long a vendor may cache a prompt that ends there."""
+    value: dict[str, object] = msgspec.to_builtins(part)
+    value.pop("cache", None)
+    return value
 
 
 def _title(prompt: str) -> str:

@@ -56,12 +56,14 @@ def open_run(
     request_id: str = "",
     request: AgentRequest | None = None,
     earlier: Sequence[NewMessage] = (),
+    said: Sequence[NewMessage] = (),
     origin: ConversationOrigin = ConversationOrigin.API,
 ) -> Run:
     """Write the message and the run, and tell the workers: from here on it will end.
 
     `request_id` makes it idempotent per user: the same again is the same run. `request` carries
-    model, provider and limits; `earlier` begins a new conversation with messages of the client's.
+    model, provider and limits; `earlier` begins a new conversation with messages of the client's;
+    `said` stands for the prompt where the turn is more than a text: results of a client's tools.
     Without a workspace, the conversation's is taken, else the actor's oldest where they may run.
     Raises NotFound, Forbidden, InvalidInput (UnknownAgent), IdempotencyKeyReused,
     RunAlreadyActive, TooManyRequests.
@@ -70,13 +72,16 @@ def open_run(
     wanted = msgspec.structs.replace(
         request or AgentRequest(prompt=prompt), prompt=prompt, agent_id=catalog.canonical(agent)
     )
-    digest = _digest(place.id, conversation_id, wanted, earlier)
+    said = said or [conversations.said(MessageRole.USER, prompt)]
+    digest = _digest(place.id, conversation_id, wanted, [*earlier, *said])
     known = _known(actor, request_id, digest)
     if known is not None:
         return known
     throttle.take(throttle.of_user(throttle.RUN_START, actor.user_id))
     try:
-        return _open(actor, place, conversation_id, wanted, request_id, digest, earlier, origin)
+        return _open(
+            actor, place, conversation_id, wanted, request_id, digest, earlier, said, origin
+        )
     except IntegrityError as clash:
         return _resolved(clash, actor, request_id, digest)
 
@@ -90,6 +95,7 @@ def _open(
     request_id: str,
     digest: bytes,
     earlier: Sequence[NewMessage],
+    said: Sequence[NewMessage],
     origin: ConversationOrigin,
 ) -> Run:
     if conversation_id is None:
@@ -105,7 +111,8 @@ def _open(
         thread = conversations.usable(
             actor=actor, workspace_id=place.id, conversation_id=conversation_id
         )
-        context = orchestrator.Context(former_agent_id=thread.agent_id)
+        former = catalog.card(thread.agent_id)  # a gateway client's name is no agent's
+        context = orchestrator.Context(former_agent_id=former.id if former else "")
         agent_id = orchestrator.route(request, context).steps[0].agent_id
     run_id = ids.new()
     row = RunRow.objects.create(
@@ -123,10 +130,9 @@ def _open(
         request_hash=digest,
         last_seq=1,
     )
-    said = conversations.said(MessageRole.USER, request.prompt)
     conversations.append(
         conversation_id=thread.pk,
-        messages=[*earlier, said] if conversation_id is None else [said],
+        messages=[*earlier, *said] if conversation_id is None else said,
         run_id=run_id,
         author_id=actor.user_id,
     )
@@ -241,7 +247,8 @@ def _workspace(
         return access.workspace(actor, workspace_id, Permission.AGENT_RUN)
     if conversation_id is not None:
         home = selectors.workspace_of_conversation(conversation_id)
-        return access.workspace(actor, home, Permission.AGENT_RUN)
+        if home is not None:
+            return access.workspace(actor, home, Permission.AGENT_RUN)
     visible = workspace_selectors.workspaces_of(actor).order_by("created_at", "pk")
     for candidate in visible.values_list("pk", flat=True)[:20]:
         try:
@@ -255,9 +262,9 @@ def _digest(
     workspace_id: UUID,
     conversation_id: UUID | None,
     request: AgentRequest,
-    earlier: Sequence[NewMessage],
+    messages: Sequence[NewMessage],
 ) -> bytes:
-    said = [(message.role, message.parts) for message in earlier]
+    said = [(message.role, message.parts) for message in messages]
     facts_of_request = (workspace_id, conversation_id, request, said)
     return hashlib.sha256(msgspec.json.encode(facts_of_request)).digest()
 

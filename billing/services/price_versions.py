@@ -20,6 +20,7 @@ from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 from django.db.models import DateTimeField, Exists, F, Func, Manager, Max, OuterRef, Q, Value
 from django.db.models.functions import Now
 
+from accounts.services import feed
 from billing.errors import PriceJump, PriceVersionConflict
 from billing.models import ModelAlias, Price, PriceVersion
 from billing.price_files import PriceKey, PriceList
@@ -30,6 +31,8 @@ from ideplatform.kit.errors import Pointer
 log = structlog.get_logger(__name__)
 Row = TypeVar("Row", Price, ModelAlias)
 
+TOPIC: Final = "prices"
+"""Of the access feed: a trigger tells of each version that was published."""
 JUMP: Final = Decimal("1.5")
 """Beyond this factor up or down a price needs a reviewer's word."""
 TYPO: Final = Decimal(500)
@@ -155,6 +158,7 @@ def publish(
     _put_in_force(Price.objects, prices, old_prices, starts_at, lower)
     _put_in_force(ModelAlias.objects, aliases, old_names, starts_at, lower)
     number = _mark_published(version, number=latest + 1, approved_by_id=approved_by_id)
+    feed.announce_topic(TOPIC)
     log.info("price_version.published", version_id=str(version.pk), number=number)
     return number
 

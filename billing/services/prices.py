@@ -20,6 +20,7 @@ from billing.price_files import PriceList
 from billing.services import price_versions
 from billing.types import UnitClass, VersionState
 
+TOPIC: Final = price_versions.TOPIC
 DATA: Final = Path(__file__).resolve().parents[1] / "data"
 SHIPPED: Final = ("model_prices_openai_anthropic_gemini.json", "simulator_prices.json")
 
@@ -50,6 +51,11 @@ class Tariff:
 def current() -> pricing.PriceBook:
     """The published price book, past and planned prices included (one query when unchanged)."""
     return tariff().book
+
+
+def known() -> pricing.PriceBook:
+    """The book that this process read last: what it charged by in its newest transaction."""
+    return _Loaded.book
 
 
 def tariff() -> Tariff:

@@ -1,4 +1,4 @@
-"""Throw-away stores for tests and benchmarks: the same engines as everywhere, no fsync.
+"""Throw-away stores for tests and benchmarks: the same engines as everywhere, fsync if asked.
 
 A guardian process owns the servers and waits for the end of its standard input. Whatever
 becomes of the test run, also a kill -9, that pipe closes, and the guardian stops the
@@ -36,10 +36,14 @@ class Stores:
 
 
 @contextlib.contextmanager
-def running_stores() -> Iterator[Stores]:
-    """A PostgreSQL 18 and a Redis of their own, gone without trace at the end."""
+def running_stores(*, is_durable: bool = False) -> Iterator[Stores]:
+    """A PostgreSQL 18 and a Redis of their own, gone without trace at the end.
+
+    Durable ones write as in production; what they have is thrown away all the same.
+    """
+    flags = ["--durable"] if is_durable else []
     guardian = subprocess.Popen(
-        [sys.executable, "-m", "ideplatform.embedded.testing"],
+        [sys.executable, "-m", "ideplatform.embedded.testing", *flags],
         cwd=PROJECT_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -58,13 +62,13 @@ def running_stores() -> Iterator[Stores]:
         guardian.wait(timeout=60)
 
 
-def guard() -> None:
+def guard(*, is_durable: bool) -> None:
     """Run both stores until standard input ends; the guardian's whole life."""
     for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(sign, lambda *_: sys.exit(0))
     data_dir = Path(tempfile.mkdtemp(prefix="ide-stores-"))
-    postgres = PostgresPart(data_dir, durable=False)
-    redis = RedisPart(data_dir, durable=False)
+    postgres = PostgresPart(data_dir, durable=is_durable)
+    redis = RedisPart(data_dir, durable=is_durable)
     servers: list[subprocess.Popen[bytes]] = []
     try:
         for part in (postgres, redis):
@@ -113,4 +117,4 @@ def _stop(servers: list[subprocess.Popen[bytes]]) -> None:
 
 
 if __name__ == "__main__":
-    guard()
+    guard(is_durable="--durable" in sys.argv[1:])

@@ -7,6 +7,7 @@ Without Redis a limit is open, or keeps a window in this process at 1/WEB_PROCES
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import math
@@ -22,7 +23,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from redis.commands.core import Script
+from redis.commands.core import AsyncScript, Script
 
 from ideplatform.kit import redis
 from ideplatform.kit.errors import TooManyRequests
@@ -116,6 +117,12 @@ class Taken:
     is_local: bool = False
 
 
+def gateway() -> Limit:
+    """Calls of one user through the gateway; its count is a setting."""
+    count: int = settings.ENV.gateway_calls_per_minute
+    return Limit(endpoint="gateway", count=count, without_redis="local")
+
+
 def of_user(limit: Limit, user_id: UUID, *, cost: int = 1) -> Claim:
     return Claim(limit, redis.user_limit_key(user_id, limit.endpoint), cost)
 
@@ -141,6 +148,17 @@ def take(*claims: Claim) -> Taken:
         return _take_locally(claims)
     try:
         answer = _script()(keys=_keys(claims), args=_arguments(claims))
+    except redis.ERRORS as failed:
+        return _without_redis(claims, failed)
+    return _judged(claims, answer)
+
+
+async def atake(*claims: Claim) -> Taken:
+    """`take` from a coroutine, which a Redis that hangs does not stop; one round trip."""
+    if _breaker.is_open():
+        return _take_locally(claims)
+    try:
+        answer = await _script_of_loop()(keys=_keys(claims), args=_arguments(claims))
     except redis.ERRORS as failed:
         return _without_redis(claims, failed)
     return _judged(claims, answer)
@@ -285,3 +303,16 @@ def _subject(ip: str) -> str:
 @functools.cache
 def _script() -> Script:
     return redis.client("cache").register_script(_TAKE)
+
+
+def _script_of_loop() -> AsyncScript:
+    loop = asyncio.get_running_loop()
+    found = _scripts.get(loop)
+    if found is None:
+        for ended in [one for one in list(_scripts) if one.is_closed()]:
+            _scripts.pop(ended, None)
+        found = _scripts[loop] = redis.async_client("cache").register_script(_TAKE)
+    return found
+
+
+_scripts: Final[dict[asyncio.AbstractEventLoop, AsyncScript]] = {}

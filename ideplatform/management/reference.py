@@ -18,6 +18,8 @@ from agents import frames
 from ideplatform import openapi, pages
 from ideplatform.env import Env
 from ideplatform.kit.openapi import any_value
+from providers.gateway import app as gateway_app
+from providers.gateway import routes
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ideplatform", "accounts", "workspaces", "billing", "providers", "agents")
@@ -35,6 +37,7 @@ def documents() -> dict[str, str]:
         "docs/reference/metrics.md": _metrics(),
         "docs/reference/frames.json": _frames(),
         "docs/reference/api.yaml": _api(),
+        "docs/reference/gateway.md": _gateway(),
     }
 
 
@@ -130,6 +133,16 @@ def _frames() -> str:
         msgspec.json.format(msgspec.json.encode(_tidy(body), order="sorted"), indent=2).decode()
         + "\n"
     )
+
+
+def _gateway() -> str:
+    """The routes that are answered before Django; their bodies are the vendors' own."""
+    rows = "".join(
+        f"| `{route.method} {route.path}` | {route.dialect.value} | {route.summary} |\n"
+        for route in routes.TABLE
+    )
+    head = "| route | errors in the words of | what it answers |\n|---|---|---|\n"
+    return f"# The gateway\n\n{NOTE}{gateway_app.__doc__}\n{head}{rows}\n{routes.NOTES}"
 
 
 def _tidy(value: object) -> object:

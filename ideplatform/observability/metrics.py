@@ -70,3 +70,19 @@ ledger_drift_usd = Gauge(
     "ledger_drift_usd", "How far cached sums of wallets are from their entries, USD (for graphs)"
 )
 ledger_drift_rows = Gauge("ledger_drift_rows", "Rows that the last verification found broken")
+gateway_requests_total = Counter(
+    "gateway_requests_total", "Requests to `/v1/*`", ["dialect", "outcome"]
+)
+gateway_time_to_first_token_seconds = Histogram(
+    "gateway_time_to_first_token_seconds",
+    "From the request's head to the first byte of its answer",
+    ["dialect"],
+    buckets=(0.005, 0.01, 0.025, 0.05, *_LONG),
+)
+gateway_streams_open = Gauge("gateway_streams_open", "Answers of `/v1/*` under way", ["dialect"])
+gateway_drains_total = Counter(
+    "gateway_drains_total", "Answers whose client went away", ["outcome"]
+)
+gateway_exchanges_dropped_total = Counter(
+    "gateway_exchanges_dropped_total", "Gateway calls whose record was not kept", ["reason"]
+)

@@ -1,4 +1,4 @@
-"""The chat-completions dialect: our call as its body, its events as our chunks."""
+"""The chat-completions dialect: its events as our chunks; `chat_request` is the way there."""
 
 from __future__ import annotations
 
@@ -11,33 +11,27 @@ from ideplatform.kit import egress, ids
 from ideplatform.kit.egress import AnswerBroken, AnswerTimeout, Response
 from providers.adapters import blocks, usage, wire
 from providers.types import (
-    Call,
     Chunk,
+    Citation,
+    DialectName,
+    Image,
     ImagePart,
-    Message,
+    Opaque,
+    RedactedThinking,
     Refusal,
     Started,
     Stop,
     StopReason,
     Text,
-    TextPart,
     Thinking,
+    ThinkingSignature,
     ToolArguments,
     ToolCall,
     ToolCallEnd,
-    ToolResultPart,
-    ToolUsePart,
     Usage,
 )
 
 DONE: Final = b"[DONE]"
-_REASONS: Final = {
-    "stop": StopReason.END,
-    "length": StopReason.LENGTH,
-    "tool_calls": StopReason.TOOL_CALLS,
-    "function_call": StopReason.TOOL_CALLS,
-    "content_filter": StopReason.CONTENT_FILTER,
-}
 
 
 class _Function(msgspec.Struct):
@@ -53,6 +47,40 @@ class _Extra(msgspec.Struct):
     google: _GoogleExtra | None = None
 
 
+class _Detail(msgspec.Struct, omit_defaults=True):
+    """Reasoning as OpenRouter tells it; encrypted details must come back as they were."""
+
+    type: str = ""
+    id: str | None = None
+    format: str | None = None
+    index: int | None = None
+    text: str | None = None
+    summary: str | None = None
+    signature: str | None = None
+    data: str | None = None
+
+
+class _Url(msgspec.Struct):
+    url: str = ""
+    title: str = ""
+    content: str = ""
+
+
+class _Annotation(msgspec.Struct):
+    url_citation: _Url | None = None
+
+
+class _Picture(msgspec.Struct):
+    image_url: _Url | None = None
+
+
+class _ContentPart(msgspec.Struct):
+    """Some servers say content in parts, reasoning among them."""
+
+    text: str | None = None
+    thinking: list[_ContentPart] | str | None = None
+
+
 class _ToolDelta(msgspec.Struct):
     index: int = 0
     id: str | None = None
@@ -61,11 +89,15 @@ class _ToolDelta(msgspec.Struct):
 
 
 class _Delta(msgspec.Struct):
-    content: str | None = None
+    content: str | list[_ContentPart] | None = None
     refusal: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
+    reasoning_details: list[_Detail] | None = None
     tool_calls: list[_ToolDelta] | None = None
+    annotations: list[_Annotation] | None = None
+    images: list[_Picture] | None = None
+    audio: msgspec.Raw | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -83,108 +115,16 @@ class _Event(msgspec.Struct):
     error: object = None
 
 
-def body(call: Call, *, model: str, is_openai: bool) -> bytes:
-    """The request. OpenAI itself and the servers that imitate it differ in a few names."""
-    request: dict[str, object] = {
-        "model": model,
-        "messages": list(_messages(call, is_openai=is_openai)),
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    if call.tools:
-        request["tools"] = [
-            {
-                "type": "function",
-                "function": {
-                    "name": tool.name,
-                    "description": tool.description,
-                    "parameters": tool.parameters,
-                },
-            }
-            for tool in call.tools
-        ]
-        request["tool_choice"] = call.tool_choice
-        if not call.parallel_tools:
-            request["parallel_tool_calls"] = False
-    if call.max_output_tokens is not None:
-        request["max_completion_tokens" if is_openai else "max_tokens"] = call.max_output_tokens
-    if call.reasoning.level not in ("off", "auto"):
-        request["reasoning_effort"] = call.reasoning.level
-    if call.response_schema is not None:
-        schema = {"name": "answer", "schema": call.response_schema, "strict": True}
-        request["response_format"] = {"type": "json_schema", "json_schema": schema}
-    request |= {
-        name: value
-        for name, value in (
-            ("temperature", call.temperature),
-            ("top_p", call.top_p),
-            ("stop", list(call.stop) or None),
-        )
-        if value is not None
-    }
-    return msgspec.json.encode(request)
-
-
-def _messages(call: Call, *, is_openai: bool) -> Iterator[dict[str, object]]:
-    if call.system:
-        yield {"role": "system", "content": call.system}
-    for message in call.messages:
-        results = [part for part in message.parts if isinstance(part, ToolResultPart)]
-        for result in results:
-            yield {"role": "tool", "tool_call_id": result.tool_use_id, "content": result.text}
-        if message.role == "assistant":
-            yield _assistant(message, keeps_signatures=not is_openai)
-        elif len(results) < len(message.parts):
-            yield {"role": _role(message, is_openai=is_openai), "content": _content(message)}
-
-
-def _role(message: Message, *, is_openai: bool) -> str:
-    if message.role == "developer" and not is_openai:
-        return "system"  # most imitations know no developer
-    return "user" if message.role == "tool" else message.role
-
-
-def _content(message: Message) -> object:
-    parts: list[dict[str, object]] = []
-    for part in message.parts:
-        match part:
-            case TextPart(text=text):
-                parts.append({"type": "text", "text": text})
-            case ImagePart():
-                parts.append({"type": "image_url", "image_url": {"url": blocks.data_url(part)}})
-    if all(part["type"] == "text" for part in parts):
-        return "\n".join(str(part["text"]) for part in parts)
-    return parts
-
-
-def _assistant(message: Message, *, keeps_signatures: bool) -> dict[str, object]:
-    calls = [part for part in message.parts if isinstance(part, ToolUsePart)]
-    said = blocks.text_of(message.parts)
-    answer: dict[str, object] = {
-        "role": "assistant",
-        "content": said if said or not calls else None,
-    }
-    if calls:
-        answer["tool_calls"] = [_tool_use(part, keeps_signatures) for part in calls]
-    return answer
-
-
-def _tool_use(part: ToolUsePart, keeps_signature: bool) -> dict[str, object]:
-    function = {"name": part.name, "arguments": part.arguments or "{}"}
-    call: dict[str, object] = {"id": part.id, "type": "function", "function": function}
-    if part.signature and keeps_signature:  # Google's own chat-completions endpoint needs it back
-        call["extra_content"] = {"google": {"thought_signature": part.signature}}
-    return call
-
-
 class _Stream:
     """The state of one answer: which blocks are open, how it ended."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Response, dropped: tuple[str, ...]) -> None:
         self.response = response
+        self.dropped = dropped
         self.numbers = blocks.Numbers()
         self.tools: dict[int, str] = {}  # vendor index -> id of the call open there
         self.open: list[int] = []
+        self.images = 0
         self.reason: StopReason | None = None
         self.has_started = False
 
@@ -194,27 +134,77 @@ class _Stream:
         if not self.has_started:
             self.has_started = True
             name = wire.request_id(self.response, event.id)
-            yield Started(model=event.model or "", provider_request_id=name)
+            yield Started(model=event.model or "", provider_request_id=name, dropped=self.dropped)
         for choice in event.choices or ():
             if choice.index == 0:
                 yield from self._choice(choice)
         tokens = usage.read(usage.openai, event.usage)
         if tokens is not None:
-            yield Usage(tokens=tokens, is_final=False, service_tier=_tier(event.service_tier))
+            yield Usage(tokens=tokens, is_final=False, service_tier=wire.tier(event.service_tier))
 
     def _choice(self, choice: _Choice) -> Iterator[Chunk]:
-        delta = choice.delta
-        if delta is not None:
-            if thought := delta.reasoning_content or delta.reasoning:
-                yield Thinking(index=self.numbers.of("thinking"), text=thought)
-            if delta.content:
-                yield Text(index=self.numbers.of("text"), text=delta.content)
-            if delta.refusal:
-                yield Refusal(text=delta.refusal)
-            for part in delta.tool_calls or ():
-                yield from self._tool(part)
+        if choice.delta is not None:
+            yield from self._grew(choice.delta)
         if choice.finish_reason is not None:
-            self.reason = _REASONS.get(choice.finish_reason, StopReason.END)
+            self.reason = wire.CHAT_REASONS.get(choice.finish_reason, StopReason.END)
+
+    def _grew(self, delta: _Delta) -> Iterator[Chunk]:
+        if delta.reasoning_details:  # the same words come in `reasoning` too
+            for detail in delta.reasoning_details:
+                yield from self._reasoned(detail)
+        elif thought := delta.reasoning_content or delta.reasoning:
+            yield Thinking(index=self.numbers.of(("thinking", None)), text=thought)
+        yield from self._said(delta.content or "")
+        if delta.refusal:
+            yield Refusal(text=delta.refusal)
+        for call in delta.tool_calls or ():
+            yield from self._tool(call)
+        if delta.annotations or delta.images or delta.audio is not None:
+            yield from self._extras(delta)
+
+    def _said(self, content: str | list[_ContentPart]) -> Iterator[Chunk]:
+        if isinstance(content, list):
+            for part in content:
+                yield from self._part(part)
+        elif content:
+            yield Text(index=self.numbers.of("text"), text=content)
+
+    def _reasoned(self, detail: _Detail) -> Iterator[Chunk]:
+        index = self.numbers.of(("thinking", detail.index or None))
+        if words := detail.text or detail.summary:
+            yield Thinking(index=index, text=words)
+        if detail.signature:
+            yield ThinkingSignature(index=index, signature=detail.signature)
+        if detail.data:
+            number = self.numbers.of(("encrypted", detail.index, detail.id, detail.data[:80]))
+            whole = msgspec.json.encode(detail).decode()
+            yield RedactedThinking(index=number, data=whole)
+
+    def _part(self, part: _ContentPart) -> Iterator[Chunk]:
+        if part.text:
+            yield Text(index=self.numbers.of("text"), text=part.text)
+        thought = part.thinking
+        if isinstance(thought, list):
+            thought = "".join(piece.text or "" for piece in thought)
+        if thought:
+            yield Thinking(index=self.numbers.of(("thinking", None)), text=thought)
+
+    def _extras(self, delta: _Delta) -> Iterator[Chunk]:
+        """What few servers say: sources, pictures, sound."""
+        for annotation in delta.annotations or ():
+            if (at := annotation.url_citation) is not None:
+                index = self.numbers.of("text")
+                yield Citation(index=index, url=at.url, title=at.title, cited=at.content)
+        for picture in delta.images or ():
+            url = picture.image_url.url if picture.image_url is not None else ""
+            image = blocks.inlined(ImagePart(media_type="image/png", url=url))
+            if image.data:
+                self.images += 1
+                number = self.numbers.of(("image", self.images))
+                yield Image(index=number, media_type=image.media_type, data=image.data)
+        if delta.audio is not None and delta.audio != b"null":
+            raw = b'{"audio":%b}' % bytes(delta.audio)
+            yield Opaque(dialect=DialectName.CHAT, raw=msgspec.Raw(raw))
 
     def _tool(self, part: _ToolDelta) -> Iterator[Chunk]:
         function = part.function or _Function()
@@ -239,17 +229,24 @@ class _Stream:
         yield Stop(reason=reason)
 
 
-async def read(response: Response) -> AsyncGenerator[Chunk, None]:
+async def read(
+    response: Response,
+    dropped: tuple[str, ...] = (),
+    *,
+    max_line_bytes: int = egress.sse.MAX_LINE_BYTES,
+) -> AsyncGenerator[Chunk, None]:
     """The chunks of an answer; raises VendorError and the errors of `kit.egress`."""
-    stream = _Stream(response)
+    stream = _Stream(response, dropped)
     is_done = False
     try:
-        async for event in egress.iter_sse(response):
+        async for event in egress.iter_sse(response, max_line_bytes=max_line_bytes):
             if event.data == DONE:
                 is_done = True
                 break
-            for chunk in stream.chunks(wire.decode(event.data, _Event)):
-                yield chunk
+            told = wire.event(event.data, _Event)
+            if told is not None:
+                for chunk in stream.chunks(told):
+                    yield chunk
     except (AnswerBroken, AnswerTimeout):
         if stream.reason is None:
             raise
@@ -263,7 +260,3 @@ async def read(response: Response) -> AsyncGenerator[Chunk, None]:
 def _signature(part: _ToolDelta) -> str:
     extra = part.extra_content
     return (extra.google.thought_signature or "") if extra and extra.google else ""
-
-
-def _tier(name: str | None) -> str:
-    return name if name in ("flex", "priority", "batch") else "standard"

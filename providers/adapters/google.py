@@ -15,13 +15,16 @@ from billing.types import TokenCount
 from ideplatform.kit import egress, ids
 from ideplatform.kit.crypto import Secret
 from ideplatform.kit.egress import AnswerBroken, Response, Timeouts
+from ideplatform.kit.errors import InvalidInput
 from providers.adapters import blocks, google_request, usage, wire
 from providers.adapters.contract import Route
 from providers.types import (
     Call,
     Chunk,
+    Citation,
     EmbedCall,
     Embeddings,
+    Image,
     ModelInfo,
     Started,
     Stop,
@@ -47,11 +50,34 @@ class _FunctionCall(msgspec.Struct):
     id: str | None = None
 
 
+class _Blob(msgspec.Struct, rename="camel"):
+    mime_type: str = ""
+    data: str = ""
+
+
+class _Web(msgspec.Struct):
+    uri: str | None = None
+    title: str | None = None
+
+
+class _Grounding(msgspec.Struct):
+    web: _Web | None = None
+
+
+class _GroundingMetadata(msgspec.Struct, rename="camel"):
+    grounding_chunks: list[_Grounding] | None = None
+
+
+class _CitationMetadata(msgspec.Struct, rename="camel"):
+    citation_sources: list[_Web] | None = None
+
+
 class _Part(msgspec.Struct, rename="camel"):
     text: str | None = None
     thought: bool = False
     thought_signature: str | None = None
     function_call: _FunctionCall | None = None
+    inline_data: _Blob | None = None
 
 
 class _Content(msgspec.Struct):
@@ -61,6 +87,8 @@ class _Content(msgspec.Struct):
 class _Candidate(msgspec.Struct, rename="camel"):
     content: _Content | None = None
     finish_reason: str | None = None
+    grounding_metadata: _GroundingMetadata | None = None
+    citation_metadata: _CitationMetadata | None = None
 
 
 class _Feedback(msgspec.Struct, rename="camel"):
@@ -104,21 +132,25 @@ class _Counted(msgspec.Struct, rename="camel"):
 async def stream(
     call: Call, route: Route, key: Secret | None, timeouts: Timeouts
 ) -> AsyncGenerator[Chunk, None]:
+    request = google_request.body(call, model=_model(route))
     async with wire.exchange(
         "POST",
         route,
         _path(route, ":streamGenerateContent?alt=sse"),
         headers=wire.tagged(call, _headers(key)),
         timeouts=timeouts,
-        body=google_request.body(call),
+        body=request.body,
     ) as response:
-        async for chunk in _read(response):
+        most = wire.MAX_IMAGE_LINE if "image" in route.model else egress.sse.MAX_LINE_BYTES
+        async for chunk in read(response, request.dropped, max_line_bytes=most):
             yield chunk
 
 
 async def embed(
     call: EmbedCall, route: Route, key: Secret | None, timeouts: Timeouts
 ) -> Embeddings:
+    if not all(isinstance(text, str) for text in call.inputs):
+        raise InvalidInput("this provider embeds texts, not token numbers")
     size = {} if call.dimensions is None else {"outputDimensionality": call.dimensions}
     requests = [
         {"model": f"models/{_model(route)}", "content": {"parts": [{"text": text}]}, **size}
@@ -180,7 +212,9 @@ async def count_tokens(
         _path(route, ":countTokens"),
         headers=_headers(key),
         timeouts=timeouts,
-        body=msgspec.json.encode(google_request.contents(call)),
+        body=msgspec.json.encode(
+            google_request.contents(call, model=_model(route), dropped=blocks.Dropped())
+        ),
         kind=_Counted,
     )
     return counted.total_tokens
@@ -206,10 +240,13 @@ def _headers(key: Secret | None) -> dict[str, str]:
 class _Stream:
     """The state of one answer."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Response, dropped: tuple[str, ...]) -> None:
         self.response = response
+        self.dropped = dropped
         self.numbers = blocks.Numbers()
         self.calls = 0
+        self.images = 0
+        self.cited: set[str] = set()
         self.reason: StopReason | None = None
         self.has_started = False
 
@@ -219,7 +256,9 @@ class _Stream:
         if not self.has_started:
             self.has_started = True
             name = wire.request_id(self.response, event.response_id)
-            yield Started(model=event.model_version or "", provider_request_id=name)
+            yield Started(
+                model=event.model_version or "", provider_request_id=name, dropped=self.dropped
+            )
         # Before the text: whoever goes away at a word pays for it as it was counted with it.
         tokens = usage.read(usage.google, event.usage_metadata)
         if tokens is not None:
@@ -227,6 +266,7 @@ class _Stream:
         for candidate in (event.candidates or ())[:1]:
             for part in (candidate.content.parts if candidate.content else None) or ():
                 yield from self._part(part)
+            yield from self._sources(candidate)
             if candidate.finish_reason:
                 self.reason = self._reason(candidate.finish_reason)
         if event.prompt_feedback is not None and event.prompt_feedback.block_reason:
@@ -236,12 +276,25 @@ class _Stream:
         if part.function_call is not None:
             yield from self._call(part.function_call, part.thought_signature or "")
             return
+        if part.inline_data is not None and not part.thought:  # drafts are thoughts
+            self.images += 1
+            blob, index = part.inline_data, self.numbers.of(("image", self.images))
+            yield Image(index=index, media_type=blob.mime_type, data=blob.data)
         if part.text:
             kind = Thinking if part.thought else Text
             yield kind(index=self.numbers.of(kind), text=part.text)
         if part.thought_signature:
             index = self.numbers.of(Thinking)
             yield ThinkingSignature(index=index, signature=part.thought_signature)
+
+    def _sources(self, candidate: _Candidate) -> Iterator[Chunk]:
+        """What the answer rests on, each address once: the vendor repeats them."""
+        grounding, cited = candidate.grounding_metadata, candidate.citation_metadata
+        webs = [one.web for one in (grounding.grounding_chunks if grounding else None) or ()]
+        for web in [*webs, *((cited.citation_sources if cited else None) or ())]:
+            if web is not None and web.uri and web.uri not in self.cited:
+                self.cited.add(web.uri)
+                yield Citation(index=self.numbers.of(Text), url=web.uri, title=web.title or "")
 
     def _call(self, call: _FunctionCall, signature: str) -> Iterator[Chunk]:
         self.calls += 1
@@ -259,11 +312,19 @@ class _Stream:
         return StopReason.TOOL_CALLS if self.calls else StopReason.END
 
 
-async def _read(response: Response) -> AsyncGenerator[Chunk, None]:
-    stream = _Stream(response)
-    async for event in egress.iter_sse(response):
-        for chunk in stream.chunks(wire.decode(event.data, _Event)):
-            yield chunk
+async def read(
+    response: Response,
+    dropped: tuple[str, ...] = (),
+    *,
+    max_line_bytes: int = egress.sse.MAX_LINE_BYTES,
+) -> AsyncGenerator[Chunk, None]:
+    """The chunks of an answer; raises VendorError and the errors of `kit.egress`."""
+    stream = _Stream(response, dropped)
+    async for event in egress.iter_sse(response, max_line_bytes=max_line_bytes):
+        told = wire.event(event.data, _Event)
+        if told is not None:
+            for chunk in stream.chunks(told):
+                yield chunk
     if stream.reason is None:
         raise AnswerBroken
     yield Stop(reason=stream.reason)

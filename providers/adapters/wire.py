@@ -25,13 +25,14 @@ from providers.errors import (
     VendorBroken,
     VendorError,
 )
-from providers.types import Call, EmbedCall
+from providers.types import Call, EmbedCall, StopReason
 
 T = TypeVar("T")
 MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_LIST_BYTES: Final = 8 * 1024 * 1024
 MAX_RETRY_AFTER_S: Final = 3_600
 MAX_ID: Final = 200
+MAX_IMAGE_LINE: Final = 24 * 1024 * 1024  # a picture comes in one line
 _ID_HEADERS: Final = ("request-id", "x-request-id")
 
 _BY_STATUS: Final[dict[int, type[VendorError]]] = {
@@ -74,6 +75,24 @@ _BY_CODE: Final[dict[str, type[VendorError]]] = {
     "invalid_request_error": CallRefused,
     "invalid_argument": CallRefused,
     "failed_precondition": CallRefused,
+}
+# The vendors' words for how an answer ended.
+CHAT_REASONS: Final = {
+    "stop": StopReason.END,
+    "length": StopReason.LENGTH,
+    "tool_calls": StopReason.TOOL_CALLS,
+    "function_call": StopReason.TOOL_CALLS,
+    "content_filter": StopReason.CONTENT_FILTER,
+}
+MESSAGES_REASONS: Final = {
+    "end_turn": StopReason.END,
+    "max_tokens": StopReason.LENGTH,
+    "model_context_window_exceeded": StopReason.LENGTH,
+    "stop_sequence": StopReason.STOP_SEQUENCE,
+    "tool_use": StopReason.TOOL_CALLS,
+    "pause_turn": StopReason.PAUSE,
+    "refusal": StopReason.REFUSAL,
+    "compaction": StopReason.COMPACTION,
 }
 # These types say less than the status that comes with them.
 _VAGUE: Final = frozenset(
@@ -149,10 +168,28 @@ def request_id(response: Response, fallback: str | None) -> str:
     return (fallback or "")[:MAX_ID]
 
 
+def tier(name: str | None) -> str:
+    """The service tier as it is priced."""
+    return name if name in ("flex", "priority", "batch") else "standard"
+
+
 def decode(data: bytes, kind: type[T]) -> T:
     """Vendor JSON as a typed value; raises AnswerBroken."""
     try:
         return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise AnswerBroken from None
+
+
+def event(data: bytes, kind: type[T]) -> T | None:
+    """One event of a stream; None for one of a shape that is not known, which is passed over.
+
+    Raises AnswerBroken for what is not JSON.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError:
+        return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise AnswerBroken from None
 

@@ -8,7 +8,14 @@ from uuid import UUID
 import msgspec
 
 from billing.types import BillingMode
-from providers.types import Capability, HealthState, ModelSource, ProviderScope, ProviderType
+from providers.types import (
+    Capability,
+    Capture,
+    HealthState,
+    ModelSource,
+    ProviderScope,
+    ProviderType,
+)
 
 
 class ProviderVerdict(msgspec.Struct, kw_only=True):
@@ -115,3 +122,10 @@ class ModelAlias(msgspec.Struct, kw_only=True):
 class ModelAliases(msgspec.Struct, kw_only=True):
     items: list[ModelAlias]
     next_cursor: str
+
+
+class GatewayCapture(msgspec.Struct, kw_only=True):
+    """How much of its gateway calls an organization keeps."""
+
+    organization_id: UUID
+    capture: Capture

@@ -8,7 +8,7 @@ from uuid import UUID
 from ideplatform.kit.errors import StaleVersion
 from ideplatform.kit.openapi import Operation, Page, Parameter, describe
 from providers import errors
-from providers.api import answers, serializers, views
+from providers.api import answers, capture, serializers, views
 from providers.types import ProviderScope, ProviderType
 
 ACCOUNT = {
@@ -170,5 +170,20 @@ describe(
         "Ask the vendor for its models again.",
         answer=answers.ProviderModels,
         problems=(errors.BadKey, errors.AccessDenied, errors.RateLimited, errors.VendorBroken),
+    ),
+)
+describe(
+    capture.GatewayCapture,
+    GET=Operation(
+        "read_gateway_capture",
+        "How much of its gateway calls an organization keeps.",
+        answer=answers.GatewayCapture,
+    ),
+    PUT=Operation(
+        "set_gateway_capture",
+        "Keep `full` calls, their `metadata` or nothing (`off`), from now on.",
+        answer=answers.GatewayCapture,
+        body=serializers.CaptureForm,
+        example={"capture": "metadata"},
     ),
 )

@@ -15,10 +15,11 @@ from ideplatform.kit.serializers import SecretField, StrictSerializer
 from providers import selectors
 from providers.models import ModelAlias, Provider, ProviderHealth, ProviderModel
 from providers.services import cache, health
+from providers.services.directory import Limits
 from providers.services.providers import Changes, Draft
-from providers.services.routing import Candidate, Limits
+from providers.services.routing import Candidate
 from providers.services.testing import Report
-from providers.types import ProviderScope, ProviderType
+from providers.types import Capture, ProviderScope, ProviderType
 
 _SLUG = r"^[a-z0-9-]{1,40}\Z"
 _KEY = r"^[\x21-\x7e]{1,500}\Z"
@@ -45,6 +46,10 @@ class ReportKeyField(SecretField):
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         return None if data is None else super().run_validation(data)
+
+
+class CaptureForm(StrictSerializer):
+    capture = serializers.ChoiceField(choices=[capture.value for capture in Capture])
 
 
 class _Account(StrictSerializer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from providers.api import views
+from providers.api import capture, views
 
 _ONE = "/<str:provider_id>"
 
@@ -14,6 +14,7 @@ urlpatterns = [
     path("/models", views.Models.as_view()),
     path("/aliases", views.Aliases.as_view()),
     path("/aliases/<path:name>", views.Alias.as_view()),
+    path("/capture/<uuid:organization_id>", capture.GatewayCapture.as_view()),
     path(_ONE, views.Provider.as_view()),
     path(_ONE + "/test", views.Test.as_view()),
     path(_ONE + "/models", views.ProviderModels.as_view()),

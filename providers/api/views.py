@@ -21,7 +21,7 @@ from providers import selectors
 from providers.api import serializers
 from providers.models import Provider as ProviderRow
 from providers.models import ProviderModel
-from providers.services import access, aliases, models, providers, routing, testing
+from providers.services import access, aliases, directory, models, providers, routing, testing
 from providers.types import ProviderScope, ProviderType
 
 _TAG: Final = re.compile(r'"v([1-9][0-9]{0,8})"')
@@ -160,7 +160,7 @@ class Aliases(APIView):
             cursor=request.query_params.get("cursor", ""),
             limit=paging.read_limit(request.query_params.get("limit")),
         )
-        accounts = routing.Accounts(context)
+        accounts = routing.Accounts(directory.Tables(context))
         items = [serializers.alias(row, accounts.behind(row)) for row in page.items]
         return Response({"items": items, "next_cursor": page.next_cursor})
 
@@ -184,7 +184,8 @@ class Alias(APIView):
         )
         row = aliases.put(actor=actor, name=name, home=home, content=content)
         context = access.context(actor, home.workspace_id)
-        return Response(serializers.alias(row, routing.Accounts(context).behind(row)))
+        accounts = routing.Accounts(directory.Tables(context))
+        return Response(serializers.alias(row, accounts.behind(row)))
 
     def delete(self, request: Request, name: str) -> Response:
         """The scope and its id come as parameters, as in the body of PUT."""
@@ -214,7 +215,7 @@ def _model_page(request: Request, rows: QuerySet[ProviderModel], *, scope: str) 
         cursor=request.query_params.get("cursor", ""),
         limit=paging.read_limit(request.query_params.get("limit")),
     )
-    known = routing.limits_of(page.items)
+    known = directory.limits_of(page.items)
     items = [serializers.model(row, known[row.pk]) for row in page.items]
     return Response({"items": items, "next_cursor": page.next_cursor})
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from accounts import selectors as people
+from accounts.errors import ScopeMissing
 from accounts.services import access
-from accounts.types import Actor, Permission
+from accounts.types import Actor, Permission, Scope
 from ideplatform.kit import accounting
 from ideplatform.kit.errors import InvalidInput, NotFound, Pointer
 from providers import selectors
@@ -70,6 +71,35 @@ def context(actor: Actor, workspace_id: UUID | None) -> CallContext:
     return CallContext(
         user_id=actor.user_id,
         organization_id=organization_id,
+        workspace_id=workspace_id,
+        api_key_id=actor.api_key_id,
+    )
+
+
+def payer(
+    actor: Actor, *, workspace_id: UUID | None = None, organization_id: UUID | None = None
+) -> CallContext:
+    """Who pays for the actor's gateway calls: the named workspace's organization, the named one,
+    the key's own, else the personal one.
+
+    Raises ScopeMissing for a key without `gateway:call`, NotFound and Forbidden for places.
+    """
+    if actor.scopes is not None and Scope.GATEWAY_CALL not in actor.scopes:
+        accounting.record(Permission.PROVIDER_USE, "deny")
+        raise ScopeMissing
+    workspace_id = workspace_id or actor.key_workspace_id
+    if workspace_id is not None:
+        ref = workspace_access.workspace(actor, workspace_id, Permission.PROVIDER_USE)
+        if organization_id not in (None, ref.organization_id):
+            raise NotFound
+        payer_id = ref.organization_id
+    else:
+        named_id = organization_id or actor.key_organization_id
+        payer_id = named_id or people.personal_organization_id(actor)
+        access.authorise(actor, Permission.PROVIDER_USE, payer_id)
+    return CallContext(
+        user_id=actor.user_id,
+        organization_id=payer_id,
         workspace_id=workspace_id,
         api_key_id=actor.api_key_id,
     )

@@ -14,6 +14,7 @@ from accounts.services import audit
 from accounts.types import Actor
 from ideplatform.kit.errors import InvalidInput, NotFound, Pointer
 from providers.models import AliasTarget, ModelAlias
+from providers.services import changes
 from providers.services.access import Home
 from providers.types import ProviderScope
 
@@ -90,6 +91,7 @@ def remove(*, actor: Actor, name: str, home: Home) -> None:
     if alias is None:
         raise NotFound
     alias.delete()
+    changes.of_home(alias)
     audit.record(
         action="alias.removed",
         actor=actor,
@@ -130,6 +132,7 @@ def write(*, name: str, home: Home, content: Content, owner_id: UUID | None) -> 
         AliasTarget(alias=alias, position=position, model_ref=ref)
         for position, ref in enumerate(content.targets)
     )
+    changes.of_home(alias)
     return alias
 
 

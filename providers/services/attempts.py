@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
 
+import msgspec
+
 from billing.errors import HoldEnded
 from billing.types import (
     Accuracy,
@@ -48,6 +50,8 @@ from providers.types import (
     Chunk,
     EmbedCall,
     Embeddings,
+    Passed,
+    Refusal,
     Started,
     Stop,
     StopReason,
@@ -95,6 +99,7 @@ class Attempt(Generic[C]):
         self._is_answered = False
         self._is_whole = False
         self._meter: Meter
+        self._fitted_tokens: int | None = None
         self._settlement: asyncio.Task[Settlement | None] | None = None
 
     async def stream(self: Attempt[Call], timeouts: Timeouts) -> AsyncGenerator[Chunk, None]:
@@ -105,8 +110,13 @@ class Attempt(Generic[C]):
         An answer that may cost no more ends with Stop(budget), then PaymentRequired is raised.
         """
         key = await self._dispatch(timeouts)
+        call = self.call
+        if (
+            self._fitted_tokens is not None
+        ):  # the money is short: the vendor is told how far it goes
+            call = msgspec.structs.replace(call, max_output_tokens=self._fitted_tokens)
         adapter = adapters.of(self.route.provider_type)
-        answer = adapter.stream(self.call, self.route, key, timeouts)
+        answer = adapter.stream(call, self.route, key, timeouts)
         ending = GONE
         with leases.held(self.progress):
             try:
@@ -180,6 +190,8 @@ class Attempt(Generic[C]):
             timeout_s=timeouts.idle_s,
         )
         dispatched_at = await opening.commit()
+        if isinstance(opening.call, Call) and opening.call is not self.call:
+            self._fitted_tokens = opening.call.max_output_tokens
         try:
             if self.route.is_trial:
                 await run_db(health.claim, self.route)
@@ -248,14 +260,20 @@ class Attempt(Generic[C]):
             model=self.progress.served_model,
             provider=self.route.slug,
             provider_request_id=chunk.provider_request_id,
+            dropped=chunk.dropped,
+            max_output_tokens=self._fitted_tokens,
         )
 
     def _note_size(self, chunk: Chunk) -> None:
         match chunk:
             case Text(text=text) | Thinking(text=text) | ToolArguments(delta=text):
                 size = len(text) if text.isascii() else len(text.encode())
+            case Refusal(text=text):
+                size = len(text.encode())
             case ToolCall(name=name):
                 size = len(name)
+            case Passed(size=size) if size:
+                pass
             case _:
                 return
         self.progress.output_bytes += size

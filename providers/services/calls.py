@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import msgspec
 from django.conf import settings
 
 from billing.errors import RequestReused
@@ -21,6 +22,7 @@ from billing.services.batching import Asked
 from billing.services.prices import Tariff
 from billing.types import (
     Accuracy,
+    Held,
     Journal,
     Operation,
     ProviderCallRecord,
@@ -29,6 +31,7 @@ from billing.types import (
     TokenCount,
 )
 from ideplatform.kit import ids, money
+from ideplatform.kit.errors import PaymentRequired
 from providers.adapters import Route
 from providers.errors import CallRepeated
 from providers.services import quoting
@@ -55,7 +58,10 @@ class Progress:
 
 
 class Opening:
-    """A call that asks for its money: quoted on its turn, by the prices of that moment."""
+    """A call that asks for its money: quoted on its turn, by the prices of that moment.
+
+    `call` is the one that may leave: with a maximum of ours where the money is short.
+    """
 
     def __init__(
         self,
@@ -66,7 +72,7 @@ class Opening:
         progress: Progress,
         timeout_s: float = 0,
     ) -> None:
-        self._call = call
+        self.call = call
         self._route = route
         self._requested_model = requested_model
         self._progress = progress
@@ -80,17 +86,36 @@ class Opening:
         CallRepeated (409) when this request id and attempt left before, PaymentRequired (402).
         """
         hold_id = self._progress.hold_id
-        payer = self._call.context.organization_id
-        asked = Asked(hold_id=hold_id, organization_id=payer, quote=self._quoted)
-        held = await batching.reserve(asked)
+        held = await self._reserved()
         # A batch that lost its connection and was done again finds what it had reserved itself.
         is_ours = not held.is_replay or held.hold_id == hold_id
         if not is_ours or held.dispatched_at is None:
             raise CallRepeated
         return held.dispatched_at
 
+    async def _reserved(self) -> Held:
+        """The money, for less output where it does not cover the usual slice.
+
+        A client who named no maximum gets the largest halved slice that the money covers, and the
+        vendor is told it; one who did, an agent included, is refused.
+        """
+        whole = self.call
+        sizes = quoting.smaller_slices(whole, self._route)
+        while True:
+            try:
+                return await batching.reserve(self._asked())
+            except PaymentRequired as refusal:
+                size = next(sizes, None) if quoting.may_shrink(refusal) else None
+                if size is None or isinstance(whole, EmbedCall):
+                    raise
+                self.call = msgspec.structs.replace(whole, max_output_tokens=size)
+
+    def _asked(self) -> Asked:
+        payer = self.call.context.organization_id
+        return Asked(hold_id=self._progress.hold_id, organization_id=payer, quote=self._quoted)
+
     def _quoted(self, tariff: Tariff) -> Reservation:
-        call, route, size = self._call, self._route, self._progress.input_bytes
+        call, route, size = self.call, self._route, self._progress.input_bytes
         self.meter = quoting.meter(call, route, input_bytes=size, tariff=tariff)
         context = call.context
         return Reservation(

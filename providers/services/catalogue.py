@@ -10,6 +10,7 @@ import msgspec
 from django.db import transaction
 
 from providers.models import CatalogueModel
+from providers.services import changes
 from providers.types import Capability, ProviderType
 
 FILE: Final = Path(__file__).resolve().parents[1] / "data" / "catalogue.json"
@@ -61,6 +62,7 @@ def load() -> int:
     held = CatalogueModel.objects.values_list("provider_type", "model_id", "pk")
     gone = [pk for kind, model, pk in held if (kind, model) not in listed]
     CatalogueModel.objects.filter(pk__in=gone).delete()
+    changes.of_all()
     return len(rows)
 
 

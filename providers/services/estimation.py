@@ -17,7 +17,20 @@ from billing import estimates
 from billing.types import TokenCount
 from providers.adapters import Ratio
 from providers.models import TokenRatio
-from providers.types import Call, EmbedCall, TextPart, ThinkingPart, ToolResultPart, ToolUsePart
+from providers.types import (
+    AnyPart,
+    AudioPart,
+    Call,
+    DocumentPart,
+    EmbedCall,
+    OpaquePart,
+    RedactedThinkingPart,
+    RefusalPart,
+    TextPart,
+    ThinkingPart,
+    ToolResultPart,
+    ToolUsePart,
+)
 
 # Until a model has shown this many bytes the usual ratio weighs in: one odd call is no rule.
 PRIOR_BYTES: Final = 4_000
@@ -26,6 +39,10 @@ HALVE_AT_BYTES: Final = 50_000_000
 USUAL: Final = Ratio()
 MESSAGE_BYTES: Final = 12  # what a message costs beside its text, about four tokens
 IMAGE_BYTES: Final = 4_000  # about a thousand tokens, the middle of what vendors count
+PDF_PAGE_BYTES: Final = 50_000
+DOCUMENT_PAGE_BYTES: Final = 8_000  # about two thousand tokens, text and picture of a page
+# Wave files are 32 KB a second and vendors count 10 to 32 tokens, about 100 bytes of text.
+AUDIO_SHARE: Final = 320
 
 Key = tuple[str, str]
 
@@ -48,7 +65,7 @@ _sums = _Sums()
 def input_bytes(call: Call | EmbedCall) -> int:
     """UTF-8 bytes of everything that the model will read, images at a flat figure."""
     if isinstance(call, EmbedCall):
-        return sum(len(text.encode()) for text in call.inputs)
+        return sum(_input_size(one) for one in call.inputs)
     size = len(call.system.encode()) + MESSAGE_BYTES * len(call.messages)
     size += sum(
         len(t.name) + len(t.description.encode()) + len(bytes(t.parameters)) for t in call.tools
@@ -56,13 +73,40 @@ def input_bytes(call: Call | EmbedCall) -> int:
     for message in call.messages:
         for part in message.parts:
             match part:
-                case TextPart(text=text) | ThinkingPart(text=text) | ToolResultPart(text=text):
+                case TextPart(text=text) | ThinkingPart(text=text) | RefusalPart(text=text):
                     size += len(text.encode())
+                case ToolResultPart(text=text, media=media):
+                    size += len(text.encode()) + sum(map(_medium_size, media))
                 case ToolUsePart(name=name, arguments=arguments):
                     size += len(name) + len(arguments.encode())
                 case _:
-                    size += IMAGE_BYTES
-    return size
+                    size += _medium_size(part)
+    return size + sum(len(bytes(tool)) for tool in call.server_tools)
+
+
+def _medium_size(part: AnyPart) -> int:
+    """About what its tokens weigh as text; the vendors' exact rules differ and change."""
+    match part:
+        case DocumentPart(text=text) if text:
+            return len(text.encode())
+        case DocumentPart(media_type=kind, data=data) if data and kind.startswith("text/"):
+            return len(data) * 3 // 4
+        case DocumentPart(data=data):
+            # Vendors read each page as text and as a picture; a page is about 50 KB of a PDF.
+            pages = 1 + len(data) * 3 // 4 // PDF_PAGE_BYTES
+            return DOCUMENT_PAGE_BYTES * pages
+        case AudioPart(data=data):
+            return len(data) * 3 // 4 // AUDIO_SHARE + MESSAGE_BYTES
+        case OpaquePart(raw=raw):
+            return len(bytes(raw))
+        case RedactedThinkingPart(data=data):
+            return min(len(data), IMAGE_BYTES)
+    return IMAGE_BYTES
+
+
+def _input_size(one: str | tuple[int, ...]) -> int:
+    """Of a text its bytes; of token numbers the bytes that so many tokens usually are."""
+    return len(one.encode()) if isinstance(one, str) else round(len(one) / USUAL.input)
 
 
 def estimate(
@@ -107,6 +151,11 @@ def ratios(keys: set[Key]) -> dict[Key, Ratio]:
     rows = TokenRatio.objects.filter(model__in={model for _, model in keys})
     learned = {(row.provider_type, row.model): _ratio(row) for row in rows}
     return {key: learned.get(key, USUAL) for key in keys}
+
+
+def learned() -> dict[Key, Ratio]:
+    """The ratios of all models of which anything was learned."""
+    return {(row.provider_type, row.model): _ratio(row) for row in TokenRatio.objects.all()}
 
 
 def _ratio(row: TokenRatio) -> Ratio:

@@ -16,6 +16,7 @@ from typing import Final, Generic
 
 import msgspec
 import structlog
+from django.conf import settings
 
 from ideplatform.kit import money
 from ideplatform.kit.db import run_db
@@ -25,6 +26,7 @@ from providers.adapters import Route
 from providers.errors import (
     AccessDenied,
     BadKey,
+    KeyReplaced,
     ModelMissing,
     NoCredit,
     Overloaded,
@@ -56,7 +58,7 @@ async def stream(call: Call) -> AsyncGenerator[Chunk, None]:
     CallRepeated (409).
     """
     ends_at = time.monotonic() + call.deadline_s
-    routes = await run_db(routing.plan, call)
+    routes = await routing.planned(call)
     tries = _Tries(call, routes, ends_at)
     for attempt in tries:
         try:
@@ -73,7 +75,7 @@ async def stream(call: Call) -> AsyncGenerator[Chunk, None]:
 async def embed(call: EmbedCall) -> Embeddings:
     """The vectors of some texts, in their order; raises as `stream` does."""
     ends_at = time.monotonic() + call.deadline_s
-    routes = await run_db(routing.plan, call)
+    routes = await routing.planned(call)
     tries = _Tries(call, routes, ends_at)
     for attempt in tries:
         try:
@@ -104,6 +106,7 @@ class _Tries(Generic[C]):
         self._retries = 0
         self._made = 0
         self._is_degraded = False
+        self._is_replanned = False
 
     def __iter__(self) -> Iterator[Attempt[C]]:
         while True:
@@ -121,13 +124,15 @@ class _Tries(Generic[C]):
         left_s = self._ends_at - time.monotonic()
         if left_s <= 0:
             raise AnswerTimeout
-        own = self._route.config.timeouts
-        thinks = isinstance(self._call, Call) and self._call.reasoning.level != "off"
-        first_byte_s = own.reasoning_first_byte_s if thinks else own.first_byte_s
+        own, env = self._route.config.timeouts, settings.ENV
+        if isinstance(self._call, Call) and self._call.reasoning.level != "off":
+            first_byte_s = own.reasoning_first_byte_s or env.gateway_reasoning_first_byte_s
+        else:
+            first_byte_s = own.first_byte_s or env.gateway_first_byte_s
         return Timeouts(
             connect_s=min(own.connect_s, left_s * 0.9),
             first_byte_s=first_byte_s,
-            idle_s=own.idle_s,
+            idle_s=own.idle_s or env.gateway_idle_s,
             total_s=left_s,
         )
 
@@ -135,6 +140,9 @@ class _Tries(Generic[C]):
         """Choose what follows a failed try that had not spoken; raises when nothing does."""
         if isinstance(error, PaymentRequired) and not self._is_degraded:
             await self._degrade(error)
+            return
+        if isinstance(error, KeyReplaced) and not self._is_replanned:
+            await self._plan_again()
             return
         pause_s = self._pause_s(error)
         left_s = self._ends_at - time.monotonic()
@@ -160,9 +168,15 @@ class _Tries(Generic[C]):
             raise error
         self._is_degraded = True
         self._call = msgspec.structs.replace(self._call, model=model)
-        self._routes = await run_db(routing.plan, self._call)
+        self._routes = await routing.planned(self._call)
         self._route_no = self._retries = 0
         log.info("provider_call.degraded", request_id=str(self._call.request_id), model=model)
+
+    async def _plan_again(self) -> None:
+        """By the database: what was planned by memory may be a second old."""
+        self._is_replanned = True
+        self._routes = await run_db(routing.plan, self._call)
+        self._route_no = self._retries = 0
 
     @property
     def _has_next(self) -> bool:

@@ -1,7 +1,7 @@
 """Whether an account and its models are worth calling, judged from real calls.
 
 Each process keeps its own window of samples; a verdict is a row of `provider_health`, so every
-process acts on it at its next plan, with Redis or without. The breaker of (provider, model) opens
+process acts on it within a second, with Redis or without. The breaker of (provider, model) opens
 at half of at least five samples in a minute; one trial call at a time may try after the pause.
 What a caller did wrong, or cancelled, is no sample.
 """
@@ -36,6 +36,7 @@ from providers.errors import (
     VendorBroken,
 )
 from providers.models import Provider, ProviderHealth
+from providers.services import changes
 from providers.types import HealthState
 
 log = structlog.get_logger(__name__)
@@ -196,6 +197,8 @@ def standings(provider_ids: Iterable[UUID]) -> Mapping[tuple[UUID, str], Standin
 def key_replaced(provider_id: UUID) -> None:
     """The key changed or was proven to work: older verdicts about it are void."""
     ProviderHealth.objects.filter(provider_id=provider_id, model=KEY).delete()
+    for provider in Provider.objects.filter(pk=provider_id):
+        changes.of_home(provider)
     with _memory.lock:
         _memory.limited.pop(provider_id, None)
 
@@ -257,10 +260,11 @@ def _verdict(
 
 @transaction.atomic
 def _save(verdict: Verdict) -> None:
-    current = Provider.objects.filter(pk=verdict.provider_id, deleted_at__isnull=True)
+    rows = Provider.objects.filter(pk=verdict.provider_id, deleted_at__isnull=True)
     if verdict.state is HealthState.KEY_INVALID:  # a verdict about a key since replaced is void
-        current = current.filter(key_changed_at__lte=verdict.seen_at)
-    if not current.exists():
+        rows = rows.filter(key_changed_at__lte=verdict.seen_at)
+    provider = rows.first()
+    if provider is None:
         return
     key = {"provider_id": verdict.provider_id, "model": verdict.model}
     row, _ = ProviderHealth.objects.select_for_update().get_or_create(
@@ -281,6 +285,8 @@ def _save(verdict: Verdict) -> None:
         latency_ms=F("latency_ms") if verdict.latency_ms is None else verdict.latency_ms,
         checked_at=Now(),
     )
+    if row.state != verdict.state or pause_s is not None:
+        changes.of_home(provider)
     if row.state != verdict.state:
         log.info(
             "provider_health.changed",

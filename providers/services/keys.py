@@ -11,7 +11,7 @@ from ideplatform.kit.crypto import Secret
 from ideplatform.kit.db import run_db
 from ideplatform.kit.errors import NotFound
 from providers.adapters import Route
-from providers.errors import ProviderNotReady
+from providers.errors import KeyReplaced
 from providers.models import Provider
 from providers.types import ProviderScope
 
@@ -23,7 +23,7 @@ def open_for(route: Route, *, purpose: str) -> Secret | None:
     try:
         return vault.open_for_call(secret_id=route.secret_id, purpose=purpose)
     except NotFound:  # replaced or removed since the route was planned
-        raise ProviderNotReady(retry_after_s=1) from None
+        raise KeyReplaced(retry_after_s=1) from None
 
 
 async def of_call(route: Route, *, purpose: str) -> Secret | None:

@@ -17,7 +17,7 @@ from ideplatform.kit.egress import Timeouts
 from providers import adapters
 from providers.adapters import Route
 from providers.models import CatalogueModel, Provider, ProviderModel
-from providers.services import access, keys, routing
+from providers.services import access, changes, keys, routing
 from providers.types import ModelInfo, ModelSource
 
 log = structlog.get_logger(__name__)
@@ -91,6 +91,7 @@ def keep(provider: Provider, found: Sequence[ModelInfo]) -> None:
     )
     gone = provider.models.exclude(source=ModelSource.MANUAL).exclude(model_id__in=rows)
     gone.delete()
+    changes.of_home(provider)
     log.info("provider_models.refreshed", provider_id=str(provider.pk), count=len(rows))
 
 

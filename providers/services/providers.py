@@ -24,7 +24,7 @@ from providers import config
 from providers.config import Config
 from providers.errors import KeyRequired, NameTaken
 from providers.models import Provider
-from providers.services import access, health, keys, models
+from providers.services import access, changes, health, keys, models
 from providers.services.access import Home
 from providers.types import ProviderScope, ProviderType
 
@@ -310,6 +310,7 @@ def _tell(provider: Provider) -> None:
         external_account_ref=provider.external_account_ref,
         deleted_at=provider.deleted_at,
     )
+    changes.of_home(provider)
     facts.publish(TOPIC, key=str(provider.pk), payload={"provider_id": str(provider.pk)})
 
 

@@ -2,11 +2,13 @@
 
 A caller who states a maximum is quoted for all of it, and the vendor is told that maximum. Without
 one the call reserves a slice of output; each time it has nearly written that, it asks for twice as
-much, and where that is refused the answer is cut off. Units: USD, tokens.
+much, and where that is refused the answer is cut off. A gateway client whose money does not cover
+the first slice gets a smaller one, as its maximum. Units: USD, tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
@@ -15,19 +17,27 @@ from uuid import UUID
 import structlog
 
 from billing import markups, pricing
-from billing.errors import BudgetExceeded, ModelUnpriced
+from billing.errors import (
+    BudgetExceeded,
+    ExceedsLimit,
+    InFlightExhausted,
+    InsufficientCredits,
+    ModelUnpriced,
+)
 from billing.services import holds
 from billing.services.prices import Tariff
 from billing.types import BillingMode, Quote
 from ideplatform.kit import clock, money
 from ideplatform.kit.db import run_db
-from ideplatform.kit.errors import DatabaseDown
+from ideplatform.kit.errors import DatabaseDown, PaymentRequired
 from providers.adapters import Route
 from providers.types import Call, EmbedCall
 
 log = structlog.get_logger(__name__)
 
 SLICE_TOKENS: Final = 4_096
+SMALLEST_TOKENS: Final = 256
+_OF_SIZE: Final = (InsufficientCredits, BudgetExceeded, ExceedsLimit, InFlightExhausted)
 _MARGIN: Final = Decimal("1.1")  # of the model's usual ratio
 _NEARLY: Final = Decimal("0.9")  # of a slice
 # A vendor keeps to the maximum it was told; only what is plainly beyond it asks for more.
@@ -101,6 +111,21 @@ class Meter:
 def meter(call: Call | EmbedCall, route: Route, *, input_bytes: int, tariff: Tariff) -> Meter:
     """The meter of a call on a route; raises ModelUnpriced (409) when the platform would pay."""
     return Meter(call, route, _rate(call, route, input_bytes, tariff))
+
+
+def smaller_slices(call: Call | EmbedCall, route: Route) -> Iterator[int]:
+    """What a gateway call without a maximum may be cut to when the money is short, in tokens."""
+    if isinstance(call, EmbedCall) or call.max_output_tokens is not None or call.source is None:
+        return
+    size = min(route.max_output_tokens or SLICE_TOKENS, SLICE_TOKENS) // 2
+    while size >= SMALLEST_TOKENS:
+        yield size
+        size //= 2
+
+
+def may_shrink(refusal: PaymentRequired) -> bool:
+    """Whether a smaller call could still be paid, and no other model is to be used instead."""
+    return isinstance(refusal, _OF_SIZE) and "degrade_to" not in refusal.extra
 
 
 def beyond_ceiling(run_id: UUID | None) -> BudgetExceeded:

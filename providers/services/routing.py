@@ -6,43 +6,40 @@ priority). Candidates that are not ready are skipped, each with a reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Q
-
 from billing.errors import ModelUnpriced
 from billing.pricing import Model, PriceBook
-from billing.services import prices
 from billing.types import BillingMode, Operation
-from ideplatform.kit import clock
-from providers import config
-from providers.adapters import Ratio, Route
-from providers.errors import ModelNotFound, NoReadyTarget
+from ideplatform.kit.db import run_db
+from ideplatform.kit.errors import PlatformError
+from providers.adapters import Ratio, Route, blocks
+from providers.errors import ContextExceeded, ModelNotFound, NoReadyTarget
 from providers.models import CatalogueModel, ModelAlias, Provider, ProviderModel
-from providers.services import estimation, health
-from providers.services.health import Standing
+from providers.services import directory, estimation, health, remembered
+from providers.services.directory import Directory, Known, Limits, Settings, Tables
 from providers.types import (
+    AnyPart,
+    AudioPart,
     Call,
     CallContext,
     Capability,
+    DocumentPart,
     EmbedCall,
     HealthState,
     ImagePart,
-    ProviderScope,
+    Message,
     ProviderType,
+    ToolResultPart,
 )
 
 MAX_ROUTES: Final = 3
-NEAREST: Final = (
-    ProviderScope.USER,
-    ProviderScope.WORKSPACE,
-    ProviderScope.ORGANIZATION,
-    ProviderScope.PLATFORM,
-)
+TWIN: Final = "anthropic/"
+THEIRS: Final = ("claude", "anthropic")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,22 +65,39 @@ class Candidate:
     route: Route | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What is known of a model: the account's overrides, else the catalogue; None is unknown."""
-
-    context_tokens: int | None = None
-    max_output_tokens: int | None = None
-    capabilities: frozenset[str] | None = None
-
-
 def plan(call: Call | EmbedCall) -> tuple[Route, ...]:
-    """The ready routes of a call, at most three, best first.
+    """The ready routes of a call, at most three, best first, as the database has them.
 
     Raises ModelNotFound (404), ModelUnpriced (409) when only a price is missing, NoReadyTarget
-    (503) with a reason for each target.
+    (503) with a reason for each target, ContextExceeded when every one of them is too small.
     """
-    candidates = resolve(call.model, call.context, need_of(call))
+    return _planned(call, Tables(call.context))
+
+
+async def planned(call: Call | EmbedCall) -> tuple[Route, ...]:
+    """The same from a coroutine: from memory while it may be believed, else in one hop.
+
+    Memory never refuses: what it would refuse is asked of the database.
+    """
+    found = remembered.recall(call.context)
+    if found is None:
+        return await run_db(_read_and_planned, call)
+    try:
+        return _planned(call, found)
+    except PlatformError:
+        return await run_db(plan, call)
+
+
+def _read_and_planned(call: Call | EmbedCall) -> tuple[Route, ...]:
+    found = remembered.read(call.context)
+    try:
+        return _planned(call, found)
+    except PlatformError:
+        return plan(call)
+
+
+def _planned(call: Call | EmbedCall, known: Directory) -> tuple[Route, ...]:
+    candidates = _resolve(call.model, Accounts(known), need_of(call))
     routes = [candidate.route for candidate in candidates if candidate.route is not None]
     if routes:
         return tuple(routes[:MAX_ROUTES])
@@ -91,6 +105,8 @@ def plan(call: Call | EmbedCall) -> tuple[Route, ...]:
         raise ModelNotFound(model=call.model)
     if all(candidate.reason == "unpriced" for candidate in candidates):
         raise ModelUnpriced(model=call.model)
+    if all(candidate.reason == "context_too_small" for candidate in candidates):
+        raise ContextExceeded
     targets = [{"model": one.model_ref, "reason": one.reason} for one in candidates]
     raise NoReadyTarget(retry_after_s=5, targets=targets)
 
@@ -103,77 +119,110 @@ def need_of(call: Call | EmbedCall) -> Need:
     asked = set[Capability]()
     if call.tools:
         asked.add(Capability.TOOLS)
-    if call.response_schema is not None:
+    if call.response_format is not None:
         asked.add(Capability.STRUCTURED_OUTPUT)
-    if any(isinstance(part, ImagePart) for message in call.messages for part in message.parts):
-        asked.add(Capability.VISION)
+    asked.update(
+        _SHOWN[type(part)]
+        for message in call.messages
+        for part in _parts(message)
+        if type(part) in _SHOWN
+    )
     return Need(capabilities=frozenset(asked), input_tokens=size)
+
+
+_SHOWN: Final[dict[type, Capability]] = {
+    ImagePart: Capability.VISION,
+    DocumentPart: Capability.DOCUMENTS,
+    AudioPart: Capability.AUDIO_IN,
+}
+
+
+def _parts(message: Message) -> Iterator[AnyPart]:
+    """The parts of a message and what its tools showed; a document of plain text is text."""
+    for part in message.parts:
+        inner = part.media if isinstance(part, ToolResultPart) else ()
+        for one in (part, *inner):
+            if not (isinstance(one, DocumentPart) and _is_text(one)):
+                yield one
+
+
+def _is_text(part: DocumentPart) -> bool:
+    """Whether every model can read it."""
+    return bool(part.text) or (not part.url and part.media_type.startswith(blocks.TEXTS))
 
 
 def resolve(name: str, context: CallContext, need: Need) -> list[Candidate]:
     """Everything the name stands for in this context, ready or not; empty when nothing."""
-    accounts = Accounts(context)
-    alias = nearest_alias(name, context)
-    if alias is None:
-        return accounts.candidates([name], need)
-    return accounts.behind(alias, need)
+    return _resolve(name, Accounts(Tables(context)), need)
 
 
-def nearest_alias(name: str, context: CallContext) -> ModelAlias | None:
-    """The alias of that name in the nearest scope of the context."""
-    found = {alias.scope: alias for alias in ModelAlias.objects.filter(visible(context), name=name)}
-    return next((found[scope] for scope in NEAREST if scope in found), None)
+def _resolve(name: str, accounts: Accounts, need: Need) -> list[Candidate]:
+    alias = accounts.alias(name)
+    if alias is not None:
+        return accounts.behind(alias, need)
+    plain = plain_of(name)
+    if plain and not accounts.offer(name) and (found := _resolve(plain, accounts, need)):
+        return found
+    return accounts.candidates([name], need)
+
+
+def plain_of(name: str) -> str:
+    """The name behind its twin `anthropic/<name>`, "" for any other.
+
+    Claude Code shows only models that sound like Anthropic's, so the gateway lists every other one
+    a second time under such a name.
+    """
+    plain = name.removeprefix(TWIN)
+    is_theirs = any(word in plain.lower() for word in THEIRS)
+    return "" if plain == name or is_theirs else plain
 
 
 def _unknown(ref: str) -> Candidate:
     return Candidate(model_ref=ref, provider_id=None, model=ref, reason="not_offered")
 
 
-def visible(context: CallContext) -> Q:
-    """The rows of providers or aliases that a call in this context may use."""
-    rows = Q(scope=ProviderScope.PLATFORM) | Q(
-        scope=ProviderScope.ORGANIZATION, organization_id=context.organization_id
-    )
-    rows |= Q(scope=ProviderScope.USER, owner_id=context.user_id)
-    if context.workspace_id is not None:
-        rows |= Q(scope=ProviderScope.WORKSPACE, workspace_id=context.workspace_id)
-    return rows
-
-
 class Accounts:
-    """The accounts of a context, read once for a plan."""
+    """The accounts of a context, as its directory has them."""
 
-    def __init__(self, context: CallContext) -> None:
-        rows = Provider.objects.filter(visible(context), deleted_at__isnull=True)
-        nearness = {scope: place for place, scope in enumerate(NEAREST)}
-        self._providers = sorted(
-            rows, key=lambda row: (nearness[ProviderScope(row.scope)], -row.priority, row.pk)
-        )
-        self._standings = health.standings(row.pk for row in self._providers)
-        self._prices = prices.current()
-        self._now = clock.now()
+    def __init__(self, found: Directory) -> None:
+        self._directory = found
+        self._providers = found.providers
+
+    def alias(self, name: str) -> ModelAlias | None:
+        """The alias of that name in the nearest scope of the context."""
+        return self._directory.alias(name)
 
     def behind(self, alias: ModelAlias, need: Need = ANYTHING) -> list[Candidate]:
         """What an alias leads to, in its order: the chosen model, else every target."""
         if alias.selected_model:
             refs = [alias.selected_model]
         else:
-            refs = [target.model_ref for target in alias.targets.order_by("position")]
+            targets = sorted(alias.targets.all(), key=lambda target: target.position)
+            refs = [target.model_ref for target in targets]
         found = self.candidates(refs, need)
         offered = {candidate.model_ref for candidate in found}
         missing = [_unknown(ref) for ref in refs if ref not in offered]
         return sorted(found + missing, key=lambda one: refs.index(one.model_ref))
 
+    def offer(self, ref: str) -> bool:
+        """Whether an account lists this very name, as `slug/model` or as a bare id."""
+        known = self._directory.known([ref])
+        slug, _, model = ref.partition("/")
+        return any(
+            known.is_offered(row, ref) or (row.slug == slug and known.is_offered(row, model))
+            for row in self._providers
+        )
+
     def candidates(self, refs: Sequence[str], need: Need) -> list[Candidate]:
         """The accounts behind some names, ready or not; none for a name that nobody offers."""
-        known = _Known(self._providers, refs)
+        known = self._directory.known(refs)
         return [
             self._judged(ref, provider, model, known, need)
             for ref in refs
             for provider, model in self._offering(ref, known)
         ]
 
-    def _offering(self, ref: str, known: _Known) -> list[tuple[Provider, str]]:
+    def _offering(self, ref: str, known: Known) -> list[tuple[Provider, str]]:
         """`slug/model` names one account. A bare id means those of the nearest scope that offers
         it: a person's own account never falls back to one that somebody else pays."""
         slug, slash, model = ref.partition("/")
@@ -184,7 +233,7 @@ class Accounts:
         return [(row, ref) for row in found if row.scope == found[0].scope]
 
     def _judged(
-        self, ref: str, provider: Provider, model: str, known: _Known, need: Need
+        self, ref: str, provider: Provider, model: str, known: Known, need: Need
     ) -> Candidate:
         limits = known.limits(provider, model)
         reason, is_trial = self._obstacle(
@@ -193,7 +242,8 @@ class Accounts:
         route = None
         if not reason:
             ratio = known.ratio(provider, model)
-            route = _route(provider, model, limits, ratio=ratio, is_trial=is_trial)
+            settings = self._directory.settings(provider)
+            route = _route(provider, model, limits, settings, ratio=ratio, is_trial=is_trial)
         return Candidate(
             model_ref=ref, provider_id=provider.pk, model=model, reason=reason, route=route
         )
@@ -216,82 +266,21 @@ class Accounts:
             return "no_key", False
         if missing := _missing(known, need):
             return missing, False
-        if not _is_priced(self._prices, provider, model, need.operation, self._now):
+        found = self._directory
+        if not _is_priced(found.prices, provider, model, need.operation, found.now):
             return "unpriced", False
         return self._ill(provider, model)
 
     def _ill(self, provider: Provider, model: str) -> tuple[str, bool]:
-        account = self._standings.get((provider.pk, health.KEY))
+        account = self._directory.standing(provider.pk, health.KEY)
         if account is not None and account.state is HealthState.KEY_INVALID:
             return "key_invalid", False
         if account is not None and account.state is HealthState.COOLING_DOWN and not account.is_due:
             return "cooling_down", False
-        of_model: Standing | None = self._standings.get((provider.pk, model))
+        of_model = self._directory.standing(provider.pk, model)
         if of_model is None or of_model.state is not HealthState.OPEN:
             return "", False
         return ("", True) if of_model.is_due else ("breaker_open", False)
-
-
-class _Known:
-    """What the tables say of the models behind some names, in three queries."""
-
-    def __init__(self, providers: Iterable[Provider], refs: Iterable[str]) -> None:
-        names = {name for ref in refs for name in (ref, ref.partition("/")[2])}
-        kinds = {row.type for row in providers}
-        offers = ProviderModel.objects.filter(
-            provider__in=[row.pk for row in providers], model_id__in=names
-        )
-        entries = CatalogueModel.objects.filter(provider_type__in=kinds, model_id__in=names)
-        self._offers = {(row.provider_id, row.model_id): row for row in offers}
-        self._catalogue = {(row.provider_type, row.model_id): row for row in entries}
-        self._ratios = estimation.ratios({(kind, name) for kind in kinds for name in names})
-
-    def is_offered(self, provider: Provider, model: str) -> bool:
-        offer = self.offer(provider, model)
-        return offer is not None and offer.is_enabled
-
-    def offer(self, provider: Provider, model: str) -> ProviderModel | None:
-        return self._offers.get((provider.pk, model))
-
-    def ratio(self, provider: Provider, model: str) -> Ratio:
-        return self._ratios[provider.type, model]
-
-    def limits(self, provider: Provider, model: str) -> Limits:
-        entry = self._catalogue.get((provider.type, model))
-        return _limits(entry, self.offer(provider, model))
-
-
-def limits_of(offers: Iterable[ProviderModel]) -> dict[int, Limits]:
-    """What is known of some offered models, by the row's key; their providers are loaded."""
-    rows = list(offers)
-    entries = CatalogueModel.objects.filter(model_id__in={row.model_id for row in rows})
-    known = {(entry.provider_type, entry.model_id): entry for entry in entries}
-    return {row.pk: _limits(known.get((row.provider.type, row.model_id)), row) for row in rows}
-
-
-def _limits(entry: CatalogueModel | None, offer: ProviderModel | None) -> Limits:
-    """The account's overrides before what the vendor told, before the catalogue."""
-    known = Limits()
-    if entry is not None:
-        said = entry.capabilities
-        known = Limits(
-            context_tokens=entry.context_tokens,
-            max_output_tokens=entry.max_output_tokens,
-            capabilities=None if said is None else frozenset(said),
-        )
-    if offer is None:
-        return known
-    own = offer.overrides
-    own_capabilities = own.get("capabilities")
-    return Limits(
-        context_tokens=own.get("context_tokens") or offer.context_tokens or known.context_tokens,
-        max_output_tokens=own.get("max_output_tokens")
-        or offer.max_output_tokens
-        or known.max_output_tokens,
-        capabilities=known.capabilities
-        if own_capabilities is None
-        else frozenset(own_capabilities),
-    )
 
 
 def _missing(known: Limits, need: Need) -> str:
@@ -317,21 +306,20 @@ def _route(
     provider: Provider,
     model: str,
     known: Limits,
+    settings: Settings,
     *,
     ratio: Ratio = estimation.USUAL,
     is_trial: bool = False,
 ) -> Route:
-    provider_type = ProviderType(provider.type)
-    settings = config.parse(provider.config, provider_type=provider_type)
     return Route(
         provider_id=provider.pk,
-        provider_type=provider_type,
+        provider_type=ProviderType(provider.type),
         slug=provider.slug,
         billing_mode=BillingMode(provider.billing_mode),
         secret_id=provider.secret_id,
         model=model,
-        config=settings,
-        base_url=config.base_url(settings, provider_type=provider_type),
+        config=settings.config,
+        base_url=settings.base_url,
         capabilities=known.capabilities,
         context_tokens=known.context_tokens,
         max_output_tokens=known.max_output_tokens,
@@ -342,7 +330,8 @@ def _route(
 
 def route_to(provider: Provider, model: str) -> Route:
     """The route to an account's model, ready or not: for listing and testing."""
-    return _route(provider, model, _Known([provider], [model]).limits(provider, model))
+    limits = directory.known_of([provider], [model]).limits(provider, model)
+    return _route(provider, model, limits, directory.settings_of(provider))
 
 
 def for_model(route: Route, model: str) -> Route:

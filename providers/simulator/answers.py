@@ -7,7 +7,7 @@ import msgspec
 
 from . import coder, echo, signing, tokens
 from .conversation import Conversation
-from .script import ToolCall, Turn, Usage
+from .script import Citation, Image, ToolCall, Turn, Usage
 
 _CALL_PREFIX = {"openai": "call_", "anthropic": "toolu_", "google": "call_"}
 
@@ -20,6 +20,7 @@ class Call:
     name: str
     pieces: tuple[str, ...]
     namespace: str | None = None
+    signature: str | None = None
 
     @property
     def arguments(self) -> str:
@@ -44,6 +45,11 @@ class Answer:
     charged: Usage  # what the vendor would bill
     reported: Usage | None  # what the client is told; None: nothing
     raw_usage: dict[str, object] | None
+    tells_details: bool = False
+    images: tuple[Image, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    blocks: tuple[dict[str, object], ...] = ()
+    is_strange: bool = False
 
     @property
     def tokens(self) -> int:
@@ -71,6 +77,11 @@ def compose(conversation: Conversation, turn: Turn) -> Answer:
         charged=charged,
         reported=None if turn.no_usage else turn.reported or charged,
         raw_usage=turn.raw_usage,
+        tells_details=turn.tells_details,
+        images=turn.images,
+        citations=turn.citations,
+        blocks=turn.blocks,
+        is_strange=turn.strange,
     )
 
 
@@ -145,6 +156,7 @@ def _call(conversation: Conversation, call: ToolCall, place: int, budget: _Budge
         name=call.name,
         pieces=budget.take(tokens.argument_pieces(arguments)),
         namespace=tool.namespace if tool else None,
+        signature=call.signature,
     )
 
 

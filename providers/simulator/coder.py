@@ -9,6 +9,7 @@ The dialogue is a function of the conversation alone:
 Without tools, or without a path in the prompt, it answers in words.
 """
 
+import re
 from dataclasses import dataclass
 
 from . import edits, toolbox
@@ -17,6 +18,9 @@ from .script import Turn
 from .toolbox import Toolbox
 
 _WRITES_MAX = 2
+_DIRECTORY = re.compile(
+    r"(?:directory|cwd|workspace)\W{1,4}(?<=[\s>`\"'])(/[^\s<>\"'`]+)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +33,7 @@ class _Done:
 
 def reply(conversation: Conversation) -> Turn:
     """The next turn of the dialogue; thinks aloud when the request wants reasoning."""
-    tools = toolbox.of(conversation.tools)
+    tools = toolbox.of(conversation.tools, directory=_directory(conversation))
     path = edits.path_in(conversation.prompt)
     if path is None:
         return Turn(text="Name the file to change, for example `src/main.py`.")
@@ -85,7 +89,14 @@ def _summary(conversation: Conversation, path: str, tools: Toolbox, done: list[_
 
 def _in_words(conversation: Conversation, path: str) -> Turn:
     change = edits.change("", path=path, prompt=conversation.prompt)
-    return Turn(text=f"I have no tool to edit `{path}`. I would write:\n\n```\n{change.after}```")
+    listing = f"{path}\n```\n{change.after}```"  # the form that aider takes for a file
+    return Turn(text=f"I have no tool to edit `{path}`. I would write:\n\n{listing}")
+
+
+def _directory(conversation: Conversation) -> str | None:
+    """Where the client says that it works: some of its tools take only absolute paths."""
+    texts = (message.text for message in conversation.messages if message.role != "assistant")
+    return next((found[1] for text in texts if (found := _DIRECTORY.search(text))), None)
 
 
 def _thoughtful(turn: Turn, path: str, done: list[_Done]) -> Turn:

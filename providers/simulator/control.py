@@ -90,7 +90,8 @@ async def show_requests(request: web.Request) -> web.StreamResponse:
     after = request.query.get("after", "0")
     if not after.isdigit():
         return _refused(invalid("after is a whole number"))
-    body = request.app[STATE].recorder.render(after=int(after))
+    is_raw = request.query.get("raw") == "1"
+    body = request.app[STATE].recorder.render(after=int(after), is_raw=is_raw)
     return web.Response(body=body, content_type="application/json")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from . import directives, tokens
+from . import asides, directives, tokens
 from .failures import invalid
 from .reading import JsonObject
 
@@ -86,18 +86,27 @@ class Conversation:
 
     @property
     def last_user_place(self) -> int:
-        """Where the user last wrote something; -1 when never."""
-        for place in range(len(self.messages) - 1, -1, -1):
-            message = self.messages[place]
-            if message.role == "user" and (message.text or message.media):
-                return place
-        return -1
+        """Where the user last said something; -1 when never. What only a client says is passed."""
+        places = [
+            place
+            for place, message in enumerate(self.messages)
+            if message.role == "user" and (message.text or message.media)
+        ]
+        spoken = [
+            place
+            for place in places
+            if self.messages[place].media or asides.without(self.messages[place].text)
+        ]
+        return (spoken or places or [-1])[-1]
 
     @property
     def prompt(self) -> str:
-        """The user's last words, directives taken out."""
+        """The user's last words, directives and what the client put beside them taken out."""
         place = self.last_user_place
-        return directives.without(self.messages[place].text) if place >= 0 else ""
+        if place < 0:
+            return ""
+        text = self.messages[place].text
+        return directives.without(asides.without(text) or text)
 
     @property
     def exchange(self) -> tuple[Message, ...]:

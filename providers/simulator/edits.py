@@ -107,9 +107,10 @@ def _edited(before: str, path: str, prompt: str) -> tuple[str, str]:
 
 
 def _given_text(prompt: str) -> str | None:
-    if fence := _FENCE.search(prompt):
+    """What comes first: a client may add a fenced example of the form it wants."""
+    fence, match = _FENCE.search(prompt), _CONTAINING.search(prompt)
+    if fence and (match is None or fence.start() < match.start()):
         return fence[1]
-    match = _CONTAINING.search(prompt)
     return f"{match[2]}\n" if match else None
 
 

@@ -44,15 +44,18 @@ class Recorder:
         self._requests.clear()
         self._bytes = 0
 
-    def render(self, *, after: int = 0) -> bytes:
-        """All requests behind ``after``; bodies as JSON where they are JSON, else as text."""
+    def render(self, *, after: int = 0, is_raw: bool = False) -> bytes:
+        """All requests behind ``after``; bodies as JSON where they are JSON, else as text.
+
+        ``is_raw``: always as the text that came, to be compared byte for byte.
+        """
         shown = [
             {
                 "seq": one.seq,
                 "method": one.method,
                 "path": one.path,
                 "headers": one.headers,
-                "body": _body(one.body),
+                "body": one.body.decode(errors="replace") if is_raw else _body(one.body),
             }
             for one in self._requests
             if one.seq > after

@@ -52,6 +52,22 @@ class ToolCall(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
     arguments: dict[str, object] | str = {}
     id: str | None = None
+    signature: str | None = None  # of the thought behind it, in chat completions
+
+
+class Image(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A picture the model makes; ``data`` is base64."""
+
+    data: str
+    media_type: str = "image/png"
+
+
+class Citation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A source of the text."""
+
+    url: str
+    title: str = ""
+    cited: str = ""
 
 
 class Turn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +78,10 @@ class Turn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     thinking: str | None = None
     signature: str | None = None  # of the thinking; base64 for Google; default: the right one
     redacted: str | None = None  # Anthropic redacted_thinking data
+    tells_details: bool = False  # chat: reasoning signed, in ``reasoning_details``
+    images: tuple[Image, ...] = ()  # not in messages
+    citations: tuple[Citation, ...] = ()
+    blocks: tuple[dict[str, object], ...] = ()  # whole blocks (messages) or items (responses)
     tool_calls: tuple[ToolCall, ...] = ()
     stop: Stop | None = None
     acts_as: Literal["echo", "coder"] | None = None  # whose behaviour, when nothing is scripted
@@ -84,6 +104,7 @@ class Turn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     giant_line: Annotated[int, Meta(ge=0, le=64 * 2**20)] = 0  # pads the first token's line; bytes
     split_utf8: bool = False  # network writes end inside a character
     crlf: bool = False  # events end in CR LF
+    strange: bool = False  # events of an unknown kind, and known names of an unknown shape
     comments: bool = False  # a comment line before every event
     cumulative_usage: bool = False  # usage so far repeated with every token
     no_done: bool = False  # no [DONE] / message_stop

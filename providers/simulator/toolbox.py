@@ -1,50 +1,51 @@
 """Finding the reading and the writing tool among a client's tools, whatever it calls them.
 
-Names and arguments of the clients we serve: our own agents (read_file, write_file), Claude Code
-(Read, Write, Edit), opencode (read, write, edit; filePath), Cline and Continue (read_file,
-write_to_file, create_new_file), qwen-code and Gemini CLI (absolute_path), Codex (shell).
+Known names come first: our own agents (read_file, write_file), Claude Code and Continue (Read,
+Write, Edit), opencode and pi (read, write, edit), Cline (read_files, editor, run_commands),
+qwen-code and Gemini CLI (read_file, write_file), Codex (shell, exec_command). Any other tool is
+taken by what its schema asks for: a path and a text writes, a path alone reads. ``forms`` fills
+the schema in.
 """
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from . import schemas
+from . import forms, schemas
 from .conversation import Tool, ToolUse
 from .edits import Change
+from .reading import JsonObject
 from .script import ToolCall
 
 _READERS = ("read_file", "read", "view", "view_file", "open_file", "get_file", "read_files")
 _WRITERS = ("write_file", "write", "write_to_file", "create_file", "create_new_file", "save_file")
-_EDITORS = ("edit_file", "edit", "replace", "replace_in_file", "str_replace")
+_EDITORS = ("edit_file", "edit", "replace", "replace_in_file", "str_replace", "editor")
 _SHELLS = ("shell", "exec_command", "shell_command", "local_shell", "bash", "run_shell_command",
-           "execute_command", "run_command", "run_terminal_command")  # fmt: skip
-_PATHS = ("path", "file_path", "filePath", "filepath", "absolute_path", "filename", "file",
-          "target_file", "uri", "name")  # fmt: skip
-_CONTENTS = ("content", "contents", "text", "file_text", "new_content", "new_text", "code", "data")
-_OLD = ("old_string", "oldString", "old_str", "old_text", "search")
-_NEW = ("new_string", "newString", "new_str", "new_text", "replace")
-_COMMANDS = ("command", "cmd", "script")
-_VERSIONS = ("expected_version", "base_version", "version", "if_version", "if_match", "etag", "sha")
-_NUMBERED = re.compile(r"^\s*\d+(?:\t|→|: |\| ?)")
+           "execute_command", "run_command", "run_commands", "run_terminal_command")  # fmt: skip
+_READING = re.compile(r"read|view|open|get|show|cat", re.IGNORECASE)
+_NUMBERED = re.compile(r"^\s*\d+(?:\t|→|: | ?\| ?)")
 _WRAPPED = re.compile(r"<(content|file)>\n?(.*?)\n?</\1>", re.DOTALL)
+_ENDED = re.compile(r"\n+\((?:End of file|Showing lines)[^\n]*\)\s*\Z")
+_PRINTED = re.compile(r"\A(?:[A-Z][\w ]*:? [^\n]*\n)+Output:\n")
 _FAILURE = re.compile(
-    r"^\W{0,3}(error|failed|cannot|file not found|no such file|enoent)\b|^cat: .*no such file",
-    re.IGNORECASE,
+    r"^\W{0,3}(error|failed|cannot|file not found|no such file|enoent)\b|^cat: .*no such file"
+    r"|\bexited with code [1-9]|^exit code:? [1-9]",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toolbox:
-    """The tools that matter; each may be missing."""
+    """The tools that matter; each may be missing. ``directory`` completes relative paths."""
 
     reader: Tool | None
     writer: Tool | None
     editor: Tool | None
     shell: Tool | None
+    directory: str | None = None
 
     @property
     def can_read(self) -> bool:
@@ -61,20 +62,31 @@ class Toolbox:
 
     def reading(self, path: str) -> ToolCall:
         if self.reader:
-            return _filled(self.reader, {_PATHS: path}, read=None)
-        return _shell_call(self._only_shell(), f"cat -- {shlex.quote(path)}")
+            return forms.call(self.reader, {forms.PATHS: self._place(self.reader, path)})
+        return forms.shell_call(self._only_shell(), f"cat -- {shlex.quote(path)}")
 
     def writing(self, path: str, change: Change, *, read: str | None) -> ToolCall:
         """Write the whole text; or edit in place where that is all the client offers."""
+        known = parsed(read or "")
         if self.writer:
-            return _filled(self.writer, {_PATHS: path, _CONTENTS: change.after}, read=read)
+            whole = {forms.PATHS: self._place(self.writer, path), forms.CONTENTS: change.after}
+            return forms.call(self.writer, whole, known=known)
         if self.editor and self.reader:
+            at = {forms.PATHS: self._place(self.editor, path)}
+            if read is None and forms.creates(self.editor):
+                return forms.call(self.editor, {**at, forms.NEW: change.after})
             old, new = change.as_replacement()
-            return _filled(self.editor, {_PATHS: path, _OLD: old, _NEW: new}, read=read)
+            return forms.call(self.editor, {**at, forms.OLD: old, forms.NEW: new}, known=known)
         body = change.after if change.after.endswith("\n") else change.after + "\n"
-        return _shell_call(
+        return forms.shell_call(
             self._only_shell(), f"cat > {shlex.quote(path)} <<'SIM_EOF'\n{body}SIM_EOF"
         )
+
+    def _place(self, tool: Tool, path: str) -> str:
+        """The path as the tool wants it."""
+        if self.directory is None or path.startswith("/") or not forms.wants_absolute(tool):
+            return path
+        return f"{self.directory.rstrip('/')}/{path.removeprefix('./')}"
 
     def _only_shell(self) -> Tool:
         """What is left when there is no file tool; ``can_read``/``can_edit`` are asked first."""
@@ -83,23 +95,27 @@ class Toolbox:
         return self.shell
 
 
-def of(tools: Sequence[Tool]) -> Toolbox:
+def of(tools: Sequence[Tool], *, directory: str | None = None) -> Toolbox:
+    reader = _named(tools, _READERS) or _asking_for(tools, forms.reads, _READING)
     return Toolbox(
-        reader=_first(tools, _READERS),
-        writer=_first(tools, _WRITERS),
-        editor=_first(tools, _EDITORS),
-        shell=_first(tools, _SHELLS),
+        reader=reader,
+        writer=_named(tools, _WRITERS) or _asking_for(tools, forms.writes, None),
+        editor=_named(tools, _EDITORS),
+        shell=_named(tools, _SHELLS),
+        directory=directory,
     )
 
 
 def file_text(result: str) -> str:
-    """The file inside a tool's answer: out of JSON, tags and line numbers."""
-    parsed = _object(result)
+    """The file inside a tool's answer: out of JSON, tags, a shell's report and line numbers."""
+    found = parsed(result)
     for key in ("content", "contents", "text", "output", "result"):
-        if isinstance(value := parsed.get(key), str):
+        if isinstance(value := found.get(key), str):
             return file_text(value) if value != result else value
     if wrapped := _WRAPPED.search(result):
-        return file_text(wrapped[2])
+        return file_text(_ENDED.sub("\n", wrapped[2]))
+    if printed := _PRINTED.match(result):
+        return result[printed.end() :]
     lines = result.splitlines(keepends=True)
     if lines and all(_NUMBERED.match(line) for line in lines if line.strip()):
         return "".join(_NUMBERED.sub("", line) for line in lines)
@@ -108,11 +124,22 @@ def file_text(result: str) -> str:
 
 def reports_failure(result: str) -> bool:
     """Whether a tool's answer says in words or in JSON that it failed."""
-    parsed = _object(result)
-    return bool(parsed.get("error")) or bool(_FAILURE.search(result))
+    found = parsed(result)
+    return bool(found.get("error")) or bool(_FAILURE.search(result.partition("Output:\n")[0]))
 
 
-def _first(tools: Sequence[Tool], names: tuple[str, ...]) -> Tool | None:
+def parsed(text: str) -> JsonObject:
+    """The JSON object that a text is, or the first of a list of them; else an empty one."""
+    if not text.lstrip().startswith(("{", "[")):
+        return {}
+    try:
+        value: object = msgspec.json.decode(text.encode())
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    return schemas.mapping(next(iter(value), None) if isinstance(value, list) else value)
+
+
+def _named(tools: Sequence[Tool], names: tuple[str, ...]) -> Tool | None:
     """The tool of the earliest name; servers prefix theirs (``mcp__files__read_file``)."""
     for name in names:
         for tool in tools:
@@ -122,51 +149,14 @@ def _first(tools: Sequence[Tool], names: tuple[str, ...]) -> Tool | None:
     return None
 
 
-def _filled(tool: Tool, values: Mapping[tuple[str, ...], str], *, read: str | None) -> ToolCall:
-    """A call with each value under the tool's own name for it, and all it requires besides."""
-    properties = schemas.mapping(tool.schema.get("properties"))
-    arguments: dict[str, object] = {}
-    for names, value in values.items():
-        name = next((name for name in names if name in properties), names[0])
-        arguments[name] = value
-    known = _object(read or "")
-    for version in _VERSIONS:
-        if version in properties and (found := _version(known, version)) is not None:
-            arguments[version] = found
-    for needed in schemas.sequence(tool.schema.get("required")):
-        if isinstance(needed, str) and needed not in arguments:
-            part = schemas.mapping(properties.get(needed))
-            arguments[needed] = known.get(needed, schemas.instance(part, "simulated edit"))
-    return ToolCall(name=tool.name, arguments=arguments)
-
-
-def _version(known: Mapping[str, object], name: str) -> object:
-    return next((known[key] for key in (name, *_VERSIONS) if key in known), None)
-
-
-def _shell_call(tool: Tool, command: str) -> ToolCall:
-    properties = schemas.mapping(tool.schema.get("properties"))
-    name = next((name for name in _COMMANDS if name in properties), _COMMANDS[0])
-    part = schemas.mapping(properties.get(name))
-    is_list = str(part.get("type", "string")).lower() == "array"
-    value: object = ["bash", "-lc", command] if is_list else command
-    arguments: dict[str, object] = {name: value}
-    for required in schemas.sequence(tool.schema.get("required")):
-        if isinstance(required, str) and required not in arguments:
-            words = "read or write a file"
-            arguments[required] = schemas.instance(schemas.mapping(properties.get(required)), words)
-    return ToolCall(name=tool.name, arguments=arguments)
+def _asking_for(
+    tools: Sequence[Tool], asks: Callable[[Tool], bool], named: re.Pattern[str] | None
+) -> Tool | None:
+    """The first tool whose schema asks for the right things, and whose name may be right too."""
+    return next(
+        (tool for tool in tools if asks(tool) and (named is None or named.search(tool.name))), None
+    )
 
 
 def _shell_words(use: ToolUse) -> str:
     return " ".join(str(value) for value in use.arguments.values())
-
-
-def _object(text: str) -> Mapping[str, object]:
-    if not text.lstrip().startswith("{"):
-        return {}
-    try:
-        value: object = msgspec.json.decode(text.encode())
-    except (msgspec.DecodeError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agents import prompting
-from providers.types import Message, TextPart, ToolResultPart, ToolUsePart
+from providers.types import (
+    AudioPart,
+    DialectName,
+    DocumentPart,
+    ImagePart,
+    Message,
+    OpaquePart,
+    Raw,
+    RefusalPart,
+    TextPart,
+    ToolResultPart,
+    ToolUsePart,
+)
 
 
 def said(role, text):
@@ -46,3 +60,23 @@ def test_calls_that_were_never_answered_are_left_out():
     ]
     sent = prompting.compose(system="", history=history).messages
     assert list(sent) == [*history[:3], said("assistant", "t"), history[5]]
+
+
+@pytest.mark.parametrize("long", [prompting.HISTORY_CHARS + 1])
+@pytest.mark.parametrize(
+    "heavy",
+    [
+        lambda size: AudioPart(format="wav", data="x" * size),
+        lambda size: DocumentPart(media_type="text/plain", text="x" * size),
+        lambda size: DocumentPart(media_type="application/pdf", data="x" * size),
+        lambda size: RefusalPart(text="x" * size),
+        lambda size: OpaquePart(dialect=DialectName.MESSAGES, raw=Raw(b'"%s"' % (b"x" * size))),
+        lambda size: ToolResultPart(
+            tool_use_id="a", text="", media=(ImagePart(media_type="image/png", data="x" * size),)
+        ),
+    ],
+)
+def test_every_kind_of_part_has_its_weight(heavy, long):
+    old = [said("user", "old"), Message(role="assistant", parts=(heavy(long),))]
+    history = [*old, said("user", "new")]
+    assert list(prompting.compose(system="", history=history).messages) == history[2:]

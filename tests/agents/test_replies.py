@@ -102,3 +102,17 @@ def test_signed_thinking_goes_back_to_the_vendor_and_never_to_a_client():
     )
     assert builder.reply().message.parts[0] == ThinkingPart(text="hm", signature="secret")
     assert not any(b"secret" in frames.encode(event) for event in events)
+
+
+def test_what_an_agent_does_not_use_leaves_its_reply_alone():
+    builder, events = played(
+        (
+            chunks.Text(index=0, text="so"),
+            chunks.Citation(index=0, url="https://a.example"),
+            chunks.Image(index=1, media_type="image/png", data="eA=="),
+            chunks.Opaque(dialect=chunks.DialectName.MESSAGES, raw=chunks.Raw(b"{}")),
+            chunks.Text(index=0, text=" it is"),
+        )
+    )
+    assert builder.reply().message.parts == (TextPart(text="so it is"),)
+    assert [type(event) for event in events] == [frames.Delta, frames.Delta]

@@ -48,6 +48,11 @@ class SimulatorHandle:
         found: list[dict[str, Any]] = self.call("GET", f"/__requests?after={after}")["requests"]
         return found
 
+    def bodies(self) -> list[str]:
+        """The bodies of the recorded requests as they came, in order."""
+        found = self.call("GET", "/__requests?raw=1")["requests"]
+        return [request["body"] for request in found]
+
     def reset(self) -> None:
         """Forget scripts, counters, ledger and requests."""
         self.call("POST", "/__reset")

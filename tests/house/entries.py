@@ -74,9 +74,16 @@ def actions() -> dict[str, Declaration | None]:
     return {name: accounting.declared().get(name) for name in sorted(names)}
 
 
+def gateway() -> dict[str, Declaration | None]:
+    """Each `METHOD route` of the gateway, which answers before Django."""
+    from providers.gateway.routes import TABLE
+
+    return {route.entry: route.declaration for route in TABLE}
+
+
 def every() -> dict[str, Declaration | None]:
     """All of them."""
-    return routes() | tasks() | frames() | actions()
+    return routes() | gateway() | tasks() | frames() | actions()
 
 
 def unmet(

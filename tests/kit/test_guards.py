@@ -99,6 +99,14 @@ def test_the_size_is_bounded_exactly():
         guards.parse_json(b'"123456789"', max_bytes=10)
 
 
+def test_nul_is_let_through_where_the_texts_stay_out_of_the_database():
+    guards.check_json(b'{"a": "\\u0000"}', accepts_nul=True)
+    with pytest.raises(guards.MalformedJson):
+        guards.check_json(b'{"a": "\0"}', accepts_nul=True)
+    with pytest.raises(guards.ForbiddenText):
+        guards.check_json(b'{"a": "\\u0000"}')
+
+
 @pytest.mark.parametrize(
     "body",
     [

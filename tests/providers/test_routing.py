@@ -6,11 +6,24 @@ import pytest
 
 from billing.errors import ModelUnpriced
 from billing.types import BillingMode
-from providers.errors import ModelNotFound, NoReadyTarget
+from providers.errors import ContextExceeded, ModelNotFound, NoReadyTarget
 from providers.models import ModelAlias, Provider
-from providers.services import aliases, routing
+from providers.services import aliases, estimation, routing
 from providers.services.access import Home
-from providers.types import ImagePart, Message, ProviderScope
+from providers.types import (
+    AudioPart,
+    Capability,
+    DialectName,
+    DocumentPart,
+    ImagePart,
+    Message,
+    OpaquePart,
+    ProviderScope,
+    Raw,
+    RefusalPart,
+    ResponseFormat,
+    ToolResultPart,
+)
 from tests.factories import a_user, a_workspace, an_organization
 from tests.providers.builders import WEATHER, a_call, a_context, a_provider
 
@@ -154,10 +167,71 @@ def test_models_known_to_lack_what_the_call_needs_are_skipped():
     assert _slugs(a_call("x" * 200_000, model="team/see")) == ["new"]
 
 
+IMAGE = ImagePart(media_type="image/png", data="AAAA")
+PAGES = DocumentPart(media_type="application/pdf", data="AAAA")
+NOTES = DocumentPart(media_type="text/plain", text="notes")
+SOUND = AudioPart(format="wav", data="AAAA")
+
+
+@pytest.mark.parametrize(
+    ("part", "needed"),
+    [
+        (IMAGE, {Capability.VISION}),
+        (PAGES, {Capability.DOCUMENTS}),
+        (NOTES, set()),
+        (SOUND, {Capability.AUDIO_IN}),
+        (
+            ToolResultPart(tool_use_id="a", text="", media=(IMAGE, PAGES)),
+            {Capability.VISION, Capability.DOCUMENTS},
+        ),
+        (ToolResultPart(tool_use_id="a", text="", media=(NOTES,)), set()),
+    ],
+)
+def test_what_a_conversation_shows_must_be_seen(part, needed):
+    call = a_call(messages=(Message(role="user", parts=(part,)),))
+    assert routing.need_of(call).capabilities == needed
+
+
+def test_a_shape_is_needed_whatever_it_is():
+    need = routing.need_of(a_call(response_format=ResponseFormat()))
+    assert need.capabilities == {Capability.STRUCTURED_OUTPUT}
+
+
+@pytest.mark.parametrize(
+    ("part", "size"),
+    [
+        (RefusalPart(text="Não."), 5),
+        (NOTES, 5),
+        (DocumentPart(media_type="text/plain", data="AAAA" * 100), 300),
+        (DocumentPart(media_type="application/pdf", data="A" * 200_000), 8_000 * 4),
+        (DocumentPart(media_type="application/pdf", url="https://a.example"), 8_000),
+        (AudioPart(format="wav", data="A" * 320_000), 750 + 12),
+        (OpaquePart(dialect=DialectName.MESSAGES, raw=Raw(b'{"type":"x"}')), 12),
+        (ToolResultPart(tool_use_id="a", text="seen", media=(IMAGE, NOTES)), 4 + 4_000 + 5),
+    ],
+)
+def test_every_part_weighs_what_its_model_will_read(part, size):
+    bare = estimation.input_bytes(a_call(messages=(Message(role="user", parts=()),)))
+    call = a_call(messages=(Message(role="user", parts=(part,)),))
+    assert estimation.input_bytes(call) - bare == size
+
+
+def test_server_tools_are_read_too():
+    tool = Raw(b'{"type":"web_search"}')
+    plain, call = a_call("x"), a_call("x", server_tools=(tool,))
+    assert estimation.input_bytes(call) - estimation.input_bytes(plain) == 21
+
+
 def test_overrides_of_an_account_go_before_the_catalogue():
     row = a_provider(slug="small")
     row.models.filter(model_id="sim-echo").update(overrides={"context_tokens": 10})
-    assert _reasons(a_call("a long prompt " * 50)) == [("sim-echo", "context_too_small")]
+    with pytest.raises(ContextExceeded):
+        routing.plan(a_call("a long prompt " * 50))
+    a_provider(slug="off", is_enabled=False)
+    assert _reasons(a_call("a long prompt " * 50)) == [
+        ("sim-echo", "context_too_small"),
+        ("sim-echo", "disabled"),
+    ]
 
 
 def test_a_deleted_account_is_not_there():

@@ -5,6 +5,7 @@ from ideplatform.kit.guards.http import (
     DEFAULT_BODY_LIMIT,
     Guard,
     WsgiGuard,
+    scope_is_clean,
     target_is_clean,
 )
 from ideplatform.kit.guards.text import (
@@ -18,6 +19,7 @@ from ideplatform.kit.guards.text import (
     check_text,
     decode_json,
     parse_json,
+    pointer_of,
 )
 
 __all__ = [
@@ -35,5 +37,7 @@ __all__ = [
     "check_text",
     "decode_json",
     "parse_json",
+    "pointer_of",
+    "scope_is_clean",
     "target_is_clean",
 ]

@@ -67,7 +67,7 @@ class Guard:
             return
         headers = [pair for pair in scope["headers"] if b"_" not in pair[0]]
         scope = {**scope, "headers": headers}
-        if not target_is_clean(_raw_path(scope), scope["query_string"]):
+        if not scope_is_clean(scope):
             await _refuse(scope, send, MalformedRequest(_NOT_PLAIN))
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
@@ -142,6 +142,11 @@ def target_is_clean(path: bytes, query: bytes) -> bool:
     return all(_is_plain(part) for part in (path, query))
 
 
+def scope_is_clean(scope: Mapping[str, Any]) -> bool:
+    """The same of an ASGI scope."""
+    return target_is_clean(_raw_path(scope), scope["query_string"])
+
+
 class _Reading:
     def __init__(self, receive: Receive, limit: int) -> None:
         self._receive = receive
@@ -183,7 +188,7 @@ def _is_plain(part: bytes) -> bool:
     return b"\0" not in plain
 
 
-def _raw_path(scope: Scope) -> bytes:
+def _raw_path(scope: Mapping[str, Any]) -> bytes:
     raw: bytes | None = scope.get("raw_path")
     # Servers may add the query to raw_path, and those without it have unescaped the path already.
     return raw.partition(b"?")[0] if raw else _requoted(scope["path"])

@@ -68,13 +68,15 @@ def check_json(
     max_bytes: int = MAX_BYTES,
     max_depth: int = MAX_DEPTH,
     max_integer: int = MAX_INTEGER,
+    accepts_nul: bool = False,
 ) -> None:
     """Refuse a body that no parser should see.
 
-    Units: bytes, levels of nesting, largest absolute value of a whole number.
-    Raises TooLarge 413, TooDeep 400, MalformedJson 400, ForbiddenText 422.
+    Units: bytes, levels of nesting, largest absolute value of a whole number. `accepts_nul`: the
+    texts stay out of PostgreSQL. Raises TooLarge 413, TooDeep 400, MalformedJson 400,
+    ForbiddenText 422.
     """
-    _check_bytes(body, max_bytes, max_integer)
+    _check_bytes(body, max_bytes, max_integer, accepts_nul=accepts_nul)
     if _is_cheap_tree(body):
         _check_tree(_loads(body), max_depth)
     else:
@@ -117,7 +119,7 @@ def decode_json(
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as wrong:
-        raise InvalidInput(errors=[_pointer(wrong)]) from None
+        raise InvalidInput(errors=[pointer_of(wrong)]) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise MalformedJson(_NOT_JSON) from None
 
@@ -128,13 +130,19 @@ def check_text(text: str) -> None:
         raise ForbiddenText("no NUL and no lone surrogates are accepted")
 
 
-def _check_bytes(body: bytes, max_bytes: int, max_integer: int) -> None:
+def _check_bytes(
+    body: bytes, max_bytes: int, max_integer: int, *, accepts_nul: bool = False
+) -> None:
     if len(body) > max_bytes:
         raise TooLarge(f"at most {max_bytes} bytes are accepted here")
-    if b"\0" in body or (b"\\u0000" in body and b"\\u0000" in _single_escapes(body)):
+    if not accepts_nul and _has_nul(body):
         raise ForbiddenText(_NO_NUL, errors=[Pointer(pointer=places.of_nul(body), detail=_NO_NUL)])
     if _LONG_RUN in body.translate(_DIGITS_AS_ZERO):
         _check_numbers(body, max_integer)
+
+
+def _has_nul(body: bytes) -> bool:
+    return b"\0" in body or (b"\\u0000" in body and b"\\u0000" in _single_escapes(body))
 
 
 def _check_numbers(body: bytes, max_integer: int) -> None:
@@ -225,11 +233,15 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _pointer(wrong: msgspec.ValidationError) -> Pointer:
-    """msgspec's message speaks of the schema and the place only, so it may be shown."""
+def pointer_of(wrong: msgspec.ValidationError, *, base: str = "") -> Pointer:
+    """Where msgspec found a member of a wrong type, below the place `base` that it decoded.
+
+    Its message speaks of the schema and the place only, so it may be shown.
+    """
     place = _PLACE.match(str(wrong))
     if place is None:
-        return Pointer(pointer="", detail="this is not valid here")
+        return Pointer(pointer=base, detail="this is not valid here")
     steps = (name or index for name, index in _STEP.findall(place["path"] or ""))
     escaped = (step.replace("~", "~0").replace("/", "~1") for step in steps)
-    return Pointer(pointer="".join("/" + step for step in escaped), detail=place["detail"])
+    path = base + "".join("/" + step for step in escaped)
+    return Pointer(pointer=path, detail=place["detail"])

@@ -47,11 +47,26 @@ def _blocks(answer: Answer) -> list[Block]:
         blocks.append({"type": "thinking", "thinking": words, "signature": answer.signature})
     if answer.redacted:
         blocks.append({"type": "redacted_thinking", "data": answer.redacted})
+    blocks += answer.blocks
     if answer.text:
-        blocks.append({"type": "text", "text": "".join(answer.text)})
+        cited = {"citations": _citations(answer)} if answer.citations else {}
+        blocks.append({"type": "text", "text": "".join(answer.text), **cited})
     return blocks + [
         {"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call.arguments)}
         for call in answer.calls
+    ]
+
+
+def _citations(answer: Answer) -> list[Block]:
+    return [
+        {
+            "type": "web_search_result_location",
+            "url": one.url,
+            "title": one.title,
+            "cited_text": one.cited,
+            "encrypted_index": "sim",
+        }
+        for one in answer.citations
     ]
 
 
@@ -119,10 +134,17 @@ def frames(conversation: Conversation, answer: Answer, turn: Turn) -> list[Frame
     start, end = _usages(answer)
     events.add("message_start", {"message": {**_message(conversation, []), **start}})
     events.add("ping", {})
+    if answer.is_strange:
+        events.add("surprise", {"index": [], "delta": "?"})
     _lay_thinking(events, answer)
+    for block in answer.blocks:
+        _lay_block(events, block)
     if answer.text:
         events.open({"type": "text", "text": ""})
         events.deltas("text_delta", "text", answer.text)
+        for citation in _citations(answer):
+            delta: Block = {"type": "citations_delta", "citation": citation}
+            events.add("content_block_delta", {"index": events.index, "delta": delta})
         events.close()
     for call in answer.calls:
         events.open({"type": "tool_use", "id": call.id, "name": call.name, "input": {}}, spent=1)
@@ -132,6 +154,24 @@ def frames(conversation: Conversation, answer: Answer, turn: Turn) -> list[Frame
     events.add("message_delta", {"delta": delta, **end})
     events.add("message_stop", {}, is_done=True)
     return events.laid
+
+
+def _lay_block(events: _Events, block: Block) -> None:
+    """A server tool's call grows like any call's; a compaction like a text; the rest is whole."""
+    delta: Block
+    match block.get("type"):
+        case "server_tool_use":
+            delta = {"type": "input_json_delta", "partial_json": encode(block["input"]).decode()}
+            events.open({**block, "input": {}})
+        case "compaction":
+            delta = {"type": "compaction_delta", "content": block["content"]}
+            events.open({**block, "content": ""})
+        case _:
+            events.open(block)
+            events.close()
+            return
+    events.add("content_block_delta", {"index": events.index, "delta": delta})
+    events.close()
 
 
 def _lay_thinking(events: _Events, answer: Answer) -> None:

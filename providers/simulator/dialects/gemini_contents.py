@@ -146,9 +146,12 @@ def _use(part: JsonObject, minted: str, at: str) -> ToolUse | None:
 
 def _signed(part: JsonObject, use: ToolUse, at: str) -> Signed | None:
     signature = reading.optional_text(part.get("thoughtSignature"), f"{at}.thoughtSignature")
-    if signature is None or signing.same(signature, signing.ANYTHING_GOES):
+    if signature is None:
         return None
-    return Signed(text=signing.call_text(use.name, use.arguments), signature=signature, at=at)
+    text = signing.call_text(use.name, use.arguments)
+    if signing.same(signature, signing.ANYTHING_GOES):
+        signature = signing.sign(text)
+    return Signed(text=text, signature=signature, at=at)
 
 
 def _outcomes(parts: list[JsonObject], earlier: list[Message], at: str) -> tuple[ToolOutcome, ...]:

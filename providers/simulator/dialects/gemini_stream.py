@@ -7,7 +7,7 @@ from providers.simulator.answers import Answer, Call, short_id
 from providers.simulator.conversation import Conversation
 from providers.simulator.failures import VendorFailure
 from providers.simulator.frames import Frame, encode, so_far
-from providers.simulator.script import Turn, Usage
+from providers.simulator.script import Image, Turn, Usage
 
 from . import Dialect, gemini_contents
 
@@ -22,17 +22,30 @@ def whole(conversation: Conversation, answer: Answer) -> bytes:
         parts.append({"text": "".join(answer.thinking), "thought": True})
     if answer.text:
         parts.append({"text": "".join(answer.text), **_text_signature(answer)})
+    parts += map(_picture, answer.images)
     parts += [_call_part(answer, place) for place in range(len(answer.calls))]
     candidate = {
         "content": {"parts": parts, "role": "model"},
         "finishReason": _STOPS[answer.stop],
         "index": 0,
+        **_grounding(answer),
     }
     reply: dict[str, object] = {"candidates": [candidate]}
     figures = _figures(answer, answer.reported)
     if figures is not None:
         reply["usageMetadata"] = figures
     return msgspec.json.encode({**reply, **_tail(conversation)})
+
+
+def _picture(image: Image) -> Part:
+    return {"inlineData": {"mimeType": image.media_type, "data": image.data}}
+
+
+def _grounding(answer: Answer) -> Part:
+    if not answer.citations:
+        return {}
+    chunks = [{"web": {"uri": one.url, "title": one.title}} for one in answer.citations]
+    return {"groundingMetadata": {"groundingChunks": chunks}}
 
 
 def _tail(conversation: Conversation) -> dict[str, object]:
@@ -125,10 +138,16 @@ def frames(conversation: Conversation, answer: Answer, _turn: Turn) -> list[Fram
         chunks.silence(len(answer.thinking))
     for piece in answer.text:
         chunks.add(b'{"text":' + encode(piece) + b"}", 1)
+    if answer.is_strange:
+        chunks.add(b'{"executableCode":{"code":"1"}},{"text":7}', 0)
+    for image in answer.images:
+        chunks.add(encode(_picture(image)), 0)
     for place, call in enumerate(answer.calls):
         chunks.add(encode(_call_part(answer, place)), call.tokens)
     last: Part = {"text": "", **_text_signature(answer)}
     finish = b',"finishReason":' + encode(_STOPS[answer.stop])
+    if grounding := _grounding(answer):
+        finish += b"," + encode(grounding)[1:-1]
     chunks.add(encode(last), 0, finish=finish)
     if conversation.plain_array:
         chunks.laid.append(Frame(b"]\r\n", is_done=True))

@@ -3,11 +3,12 @@
 import msgspec
 
 from providers.simulator import envelopes, reading, usages
-from providers.simulator.answers import Answer, short_id
+from providers.simulator.answers import Answer, Call, short_id
 from providers.simulator.catalogue import is_known
 from providers.simulator.conversation import (
     Conversation,
     Message,
+    Signed,
     Tool,
     ToolOutcome,
     ToolUse,
@@ -97,6 +98,21 @@ def _message(spec: JsonObject, at: str) -> Message:
         text=text,
         media=media,
         uses=tuple(_use(call, f"{at}.tool_calls[{n}]") for n, call in enumerate(calls)),
+        signed=_signed(spec, at),
+    )
+
+
+def _signed(spec: JsonObject, at: str) -> tuple[Signed, ...]:
+    """Reasoning that comes back signed; foreign kinds of details are not checked."""
+    details = reading.objects(spec.get("reasoning_details"), f"{at}.reasoning_details")
+    return tuple(
+        Signed(
+            text=reading.text(one.get("text"), f"{at}.reasoning_details.text"),
+            signature=reading.text(one.get("signature"), f"{at}.reasoning_details.signature"),
+            at=at,
+        )
+        for one in details
+        if one.get("type") == "reasoning.text" and one.get("signature") is not None
     )
 
 
@@ -129,12 +145,17 @@ def whole(conversation: Conversation, answer: Answer) -> bytes:
         message |= {"content": None, "refusal": "".join(answer.text)}
     if answer.thinking and conversation.shows_reasoning:
         message["reasoning_content"] = "".join(answer.thinking)
+    if answer.tells_details:
+        words = {"type": "reasoning.text", "text": "".join(answer.thinking), "index": 0}
+        message["reasoning_details"] = [{**words, "signature": answer.signature}]
+    message |= _extras(answer)
     if answer.calls:
         message["tool_calls"] = [
             {
                 "id": call.id,
                 "type": "function",
                 "function": {"name": call.name, "arguments": call.arguments},
+                **_call_extra(call),
             }
             for call in answer.calls
         ]
@@ -148,6 +169,30 @@ def whole(conversation: Conversation, answer: Answer) -> bytes:
     if (figures := _figures(answer, answer.reported)) is not None:
         reply["usage"] = figures
     return msgspec.json.encode(reply)
+
+
+def _call_extra(call: Call) -> dict[str, object]:
+    """Google's own chat-completions endpoint signs the thought behind a call."""
+    if call.signature is None:
+        return {}
+    return {"extra_content": {"google": {"thought_signature": call.signature}}}
+
+
+def _extras(answer: Answer) -> dict[str, object]:
+    """Sources and pictures, as OpenRouter's servers tell them."""
+    found: dict[str, object] = {}
+    if answer.citations:
+        found["annotations"] = [
+            {
+                "type": "url_citation",
+                "url_citation": {"url": one.url, "title": one.title, "content": one.cited},
+            }
+            for one in answer.citations
+        ]
+    if answer.images:
+        urls = [f"data:{one.media_type};base64,{one.data}" for one in answer.images]
+        found["images"] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return found
 
 
 def _head(conversation: Conversation, kind: str) -> dict[str, object]:
@@ -207,14 +252,25 @@ def frames(conversation: Conversation, answer: Answer, turn: Turn) -> list[Frame
     """Role, reasoning, text, interleaved tool calls, finish, usage (no choices), ``[DONE]``."""
     chunks = _Chunks(conversation, answer, turn)
     laid = [chunks.delta(b'{"role":"assistant","content":"","refusal":null}')]
+    if answer.is_strange:
+        laid.append(Frame(b'data: {"object":"surprise","choices":{"a":1}}\n\n'))
     for piece in answer.thinking:
-        if conversation.shows_reasoning:
+        if answer.tells_details:
+            detail = {"type": "reasoning.text", "text": piece, "index": 0}
+            told = {"reasoning": piece, "reasoning_details": [detail]}
+            laid.append(chunks.delta(encode(told), 1, is_reasoning=True))
+        elif conversation.shows_reasoning:
             delta = b'{"reasoning_content":' + encode(piece) + b"}"
             laid.append(chunks.delta(delta, 1, is_reasoning=True))
         else:
             laid.append(chunks.hidden())
+    if answer.tells_details:
+        signed = {"type": "reasoning.text", "signature": answer.signature, "index": 0}
+        laid.append(chunks.delta(encode({"reasoning_details": [signed]})))
     key = b'{"refusal":' if answer.stop == "refusal" else b'{"content":'
     laid += [chunks.delta(key + encode(piece) + b"}", 1) for piece in answer.text]
+    if extras := _extras(answer):
+        laid.append(chunks.delta(encode(extras)))
     laid += _call_frames(chunks, answer)
     laid.append(chunks.stop(_STOPS[answer.stop]))
     figures = _figures(answer, answer.reported)
@@ -229,6 +285,7 @@ def _call_frames(chunks: _Chunks, answer: Answer) -> list[Frame]:
     for index, call in enumerate(answer.calls):
         function = {"name": call.name, "arguments": ""}
         start = {"index": index, "id": call.id, "type": "function", "function": function}
+        start |= _call_extra(call)
         laid.append(chunks.delta(encode({"tool_calls": [start]}), 1))
     for index, piece in interleaved(answer.calls):
         lead = b'{"tool_calls":[{"index":%d,"function":{"arguments":' % index

@@ -152,10 +152,40 @@ def items(conversation: Conversation, answer: Answer) -> list[Item]:
     output: list[Item] = []
     if answer.thinking:
         output.append(reasoning_item(conversation, answer))
+    output += extra_items(conversation, answer)
     if answer.text or not answer.calls:
         output.append(message_item(conversation, answer))
     output += [call_item(conversation, answer, place) for place in range(len(answer.calls))]
     return output
+
+
+def extra_items(conversation: Conversation, answer: Answer) -> list[Item]:
+    """What server tools did, and the pictures that were made."""
+    pictures: list[Item] = [
+        {
+            "id": short_id("ig_", conversation.digest, str(place)),
+            "type": "image_generation_call",
+            "status": "completed",
+            "output_format": image.media_type.removeprefix("image/"),
+            "result": image.data,
+        }
+        for place, image in enumerate(answer.images)
+    ]
+    return [*map(dict, answer.blocks), *pictures]
+
+
+def annotations(answer: Answer) -> list[Item]:
+    """The sources of the text."""
+    return [
+        {
+            "type": "url_citation",
+            "url": one.url,
+            "title": one.title,
+            "start_index": 0,
+            "end_index": 0,
+        }
+        for one in answer.citations
+    ]
 
 
 def reasoning_item(conversation: Conversation, answer: Answer) -> Item:
@@ -173,7 +203,7 @@ def content_part(answer: Answer) -> Item:
     text = "".join(answer.text)
     if answer.stop == "refusal":
         return {"type": "refusal", "refusal": text}
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    return {"type": "output_text", "text": text, "annotations": annotations(answer), "logprobs": []}
 
 
 def message_item(conversation: Conversation, answer: Answer) -> Item:

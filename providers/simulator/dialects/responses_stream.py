@@ -57,6 +57,14 @@ def frames(conversation: Conversation, answer: Answer, _turn: Turn) -> list[Fram
     if answer.thinking:
         _reasoning(events, conversation, answer)
         place += 1
+    if answer.is_strange:
+        strange: Item = {"output_index": [], "delta": {"a": 1}}
+        events.add("response.surprise.delta", strange)
+    for item in openai_responses.extra_items(conversation, answer):
+        opened = {name: value for name, value in item.items() if name != "result"}
+        events.add("response.output_item.added", {"output_index": place, "item": opened})
+        events.add("response.output_item.done", {"output_index": place, "item": item})
+        place += 1
     if answer.text or not answer.calls:
         _message(events, conversation, answer, place)
         place += 1
@@ -97,8 +105,12 @@ def _message(events: _Events, conversation: Conversation, answer: Answer, place:
     extra: Item = {} if key == "refusal" else {"logprobs": []}
     opened = {**item, "status": "in_progress", "content": []}
     events.add("response.output_item.added", {"output_index": place, "item": opened})
-    events.add("response.content_part.added", {**at, "part": {**part, key: ""}})
+    empty = {**part, key: ""} | ({"annotations": []} if key == "text" else {})
+    events.add("response.content_part.added", {**at, "part": empty})
     events.deltas(f"{kind}.delta", answer.text, {**at, **extra})
+    for number, annotation in enumerate(openai_responses.annotations(answer)):
+        told = {"annotation_index": number, "annotation": annotation}
+        events.add(f"{kind}.annotation.added", {**at, **told})
     events.add(f"{kind}.done", {**at, key: part[key], **extra})
     events.add("response.content_part.done", {**at, "part": part})
     events.add("response.output_item.done", {"output_index": place, "item": item})

@@ -219,6 +219,11 @@ def test_the_path_a_prompt_names(prompt, path):
         "     1\tx = 1\n     2\ty = 2\n",
         "     1→x = 1\n     2→y = 2\n",
         "<content>\n00001| x = 1\n00002| y = 2\n\n</content>",
+        "<path>/a.py</path>\n<content>\n1: x = 1\n2: y = 2\n\n"
+        "(End of file - total 2 lines)\n</content>",
+        "Chunk ID: 88d6a7\nWall time: 0.1 seconds\nProcess exited with code 0\nOutput:\n"
+        "x = 1\ny = 2\n",
+        '[{"query": "a.py", "result": "1 | x = 1\\n2 | y = 2\\n", "success": true}]',
     ],
 )
 def test_the_file_is_found_inside_a_tools_answer(result):
@@ -227,6 +232,35 @@ def test_the_file_is_found_inside_a_tools_answer(result):
 
 def a_tool(name: str, *names: str) -> Tool:
     return Tool(name=name, schema=schema(*names))
+
+
+def a_list_tool(name: str, member: str, items: dict[str, Any], *others: str) -> Tool:
+    """A tool whose one argument of interest is a list."""
+    wanted = schema(*others, member)
+    wanted["properties"][member] = {"type": "array", "items": items}
+    return Tool(name=name, schema=wanted)
+
+
+ABSOLUTE = {"type": "string", "description": "The absolute path of a text file"}
+CLINE_READS = a_list_tool(
+    "read_files",
+    "files",
+    {"type": "object", "properties": {"path": ABSOLUTE, "start_line": {"type": "integer"}}},
+)
+CLINE_EDITS = Tool(
+    name="editor",
+    schema={
+        "type": "object",
+        "properties": {
+            "path": ABSOLUTE,
+            "old_text": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "new_text": {"type": "string"},
+        },
+        "required": ["path", "new_text"],
+    },
+)
+CLINE_RUNS = a_list_tool("run_commands", "commands", {"type": "string"})
+PI_EDITS = a_list_tool("edit", "edits", schema("oldText", "newText"), "path")
 
 
 @pytest.mark.parametrize(
@@ -253,12 +287,105 @@ def a_tool(name: str, *names: str) -> Tool:
             ("shell", {"command": "cat -- a.py"}),
             ("shell", {"command": "cat > a.py <<'SIM_EOF'\ny\nSIM_EOF"}),
         ),
+        (
+            [CLINE_READS, CLINE_EDITS],
+            ("read_files", {"files": [{"path": "/home/ada/project/a.py"}]}),
+            ("editor", {"path": "/home/ada/project/a.py", "old_text": "x\n", "new_text": "y\n"}),
+        ),
+        (
+            [a_tool("read", "path"), PI_EDITS],
+            ("read", {"path": "a.py"}),
+            ("edit", {"path": "a.py", "edits": [{"oldText": "x\n", "newText": "y\n"}]}),
+        ),
+        (
+            [CLINE_RUNS],
+            ("run_commands", {"commands": ["cat -- a.py"]}),
+            ("run_commands", {"commands": ["cat > a.py <<'SIM_EOF'\ny\nSIM_EOF"]}),
+        ),
+        (
+            [a_tool("archive", "filename", "format"), a_tool("get_text", "filename"),
+             a_tool("put_text", "filename", "contents")],
+            ("get_text", {"filename": "a.py"}),
+            ("put_text", {"filename": "a.py", "contents": "y\n"}),
+        ),
     ],
-    ids=["claude-code", "mcp-with-version", "editor-only", "shell-only"],
+    ids=["claude-code", "mcp-with-version", "editor-only", "shell-only", "cline", "pi", "lines",
+         "unknown-names"],
 )  # fmt: skip
 def test_the_tools_of_other_clients_are_understood(tools, reading, writing):
-    box = toolbox.of(tools)
+    box = toolbox.of(tools, directory="/home/ada/project")
     change = edits.Change(before="x\n", after="y\n", summary="")
     read, write = box.reading("a.py"), box.writing("a.py", change, read='{"version": 7}')
     assert (read.name, read.arguments) == reading
     assert (write.name, write.arguments) == writing
+
+
+def test_an_editor_that_needs_no_old_text_makes_a_new_file():
+    box = toolbox.of([CLINE_READS, CLINE_EDITS])
+    change = edits.Change(before="", after="y\n", summary="")
+    write = box.writing("a.py", change, read=None)
+    assert (write.name, write.arguments) == ("editor", {"path": "a.py", "new_text": "y\n"})
+
+
+@pytest.mark.parametrize(
+    ("result", "fails"),
+    [
+        ("Process exited with code 1\nOutput:\ncat: a.py: No such file or directory\n", True),
+        ("Process exited with code 0\nOutput:\nError handling in Go\n", False),
+        ("Error executing tool Read: File does not exist: a.py", True),
+        ('[{"query": "a.py", "error": "ENOENT", "success": false}]', True),
+        ("print('failed')", False),
+    ],
+)
+def test_a_tools_answer_says_whether_it_failed(result, fails):
+    assert toolbox.reports_failure(result) == fails
+
+
+REMINDER = "<system-reminder>\nNever name `other.py`.\n</system-reminder>\n"
+
+
+def test_what_a_client_puts_beside_the_words_is_not_heard(simulator):
+    prompt = f"{REMINDER}<task>Create `notes.md` containing 'milk'</task>\n{REMINDER}"
+    files = Files()
+    openai_dialogue(simulator, prompt, files)
+    assert (files.calls, files.texts["notes.md"]) == (["read_file", "write_file"], "milk\n")
+
+
+def test_a_reminder_after_a_tools_answer_asks_for_nothing(simulator):
+    reading = {"name": "read_file", "arguments": '{"path": "src/app.py"}'}
+    calls = [{"id": "call_1", "type": "function", "function": reading}]
+    messages: list[Any] = [
+        {"role": "user", "content": PROMPT},
+        {"role": "assistant", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "call_1", "content": SOURCE},
+        {"role": "user", "content": REMINDER},
+    ]
+    declared: list[Any] = [{"type": "function", "function": tool} for tool in (READ, WRITE)]
+    answer = openai_client(simulator).chat.completions.create(
+        model="sim-coder", messages=messages, tools=declared
+    )
+    (call,) = answer.choices[0].message.tool_calls
+    assert call.function.name == "write_file"
+
+
+def test_without_tools_a_whole_file_is_listed_even_after_an_example_of_one(simulator):
+    prompt = (
+        "Create `notes.md` containing 'milk'\n\nAnswer in this form:\n\n"
+        "path/to/file.js\n```\n// all of the file\n```\n"
+    )
+    said = openai_dialogue(simulator, prompt, Files(), tools=())
+    assert said.endswith("\n\nnotes.md\n```\nmilk\n```")
+
+
+@pytest.mark.parametrize(
+    ("about", "path"),
+    [
+        ("Path to the file (relative or absolute)", "a.py"),
+        ("The absolute path of the file", "/home/ada/project/a.py"),
+    ],
+)
+def test_a_path_is_absolute_where_a_tool_demands_it(about, path):
+    reader = a_tool("read_file", "path")
+    schema_of_path = {"properties": {"path": {"type": "string", "description": about}}}
+    box = toolbox.of([Tool(name=reader.name, schema=schema_of_path)], directory="/home/ada/project")
+    assert box.reading("a.py").arguments == {"path": path}

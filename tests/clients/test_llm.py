@@ -1,0 +1,17 @@
+"""llm: tools that are plain Python functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.clients import runner
+from tests.clients.runner import Site
+
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
+
+
+def test_it_writes_a_file(site: Site, vendor: str, tmp_path: Path):
+    done = runner.writes_a_file(site, "llm", vendor=vendor, place=tmp_path)
+    assert len(done.of("/v1/chat/completions")) == 2
