@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from billing.models import Hold
 from billing.services import batching
-from ideplatform.kit.db import run_db
 from tests import databases
 from tests.billing.funds import a_customer, a_reservation
 from tests.billing.waiting import asked
 
 
-async def test_a_lane_follows_to_the_next_database(committed_db):
-    team = await run_db(a_customer, paid="2")
-    await batching.reserve(asked(await run_db(a_reservation, team, "1")))
-    with databases.clone():
-        call = await run_db(a_reservation, await run_db(a_customer, paid="2"), "1")
-        assert (await batching.reserve(asked(call))).hold_id == call.hold_id
+def test_a_lane_follows_to_the_next_database(committed_db):
+    with databases.clone() as other:
+        databases._use(committed_db)
+        first = a_reservation(a_customer(paid="2"), "1")
+        asyncio.run(batching.reserve(asked(first)))
+        databases._use(other)
+        second = a_reservation(a_customer(paid="2"), "1")
+        assert asyncio.run(batching.reserve(asked(second))).hold_id == second.hold_id
+        assert list(Hold.objects.values_list("pk", flat=True)) == [second.hold_id]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -75,8 +76,12 @@ def _served(door: Door) -> str:
 def _settled(doors: tuple[Door, Door], slug: str) -> None:
     """Both remember that this account serves the alias."""
     for door in doors:
-        eventually(lambda door=door: _served(door) == slug)
-        assert _served(door) == slug
+        eventually(partial(_serves, door, slug))
+        assert _serves(door, slug)
+
+
+def _serves(door: Door, slug: str) -> bool:
+    return _served(door) == slug
 
 
 def _within_a_second(doors: tuple[Door, Door], change: Callable[[], object], slug: str) -> None:
