@@ -20,6 +20,7 @@ from providers.types import (
     ImagePart,
     Message,
     OpaquePart,
+    Raw,
     RedactedThinkingPart,
     RefusalPart,
     ResponseFormat,
@@ -52,7 +53,9 @@ def body(call: Call, route: Route) -> Request:
         sampling = {"temperature": call.temperature, "top_p": call.top_p}
         dropped.add_where({name: value is not None for name, value in sampling.items()})
     else:
-        dropped.add_where({"reasoning": call.reasoning.level != "off"})
+        if call.reasoning.level != "off":
+            dropped.add("reasoning")
+            _forget_thinking(request)
         request |= blocks.given(temperature=call.temperature, top_p=call.top_p)
     if call.stop:
         request["stop_sequences"] = list(call.stop)
@@ -60,6 +63,14 @@ def body(call: Call, route: Route) -> Request:
         request["metadata"] = {"user_id": user}
     dropped.add_where({"metadata": call.metadata.keys() - {"user_id"}})
     return Request(msgspec.json.encode(_formatted(request, call.response_format)), dropped.names)
+
+
+def _forget_thinking(request: Block) -> None:
+    """The client's own words for it go as well: beside them the vendor wants signed thoughts."""
+    request.pop("thinking", None)
+    edits = request.get("context_management")
+    if isinstance(edits, Raw) and b"clear_thinking" in bytes(edits):
+        del request["context_management"]
 
 
 def count_body(call: Call, route: Route) -> bytes:

@@ -21,7 +21,17 @@ from providers.adapters import wire
 from providers.adapters.blocks import Request
 from providers.adapters.contract import Route
 from providers.adapters.scanning import DONE, Scanner
-from providers.types import Call, Chunk, DialectName, Passed, Raw, Source, Started, Stop
+from providers.types import (
+    Call,
+    Chunk,
+    DialectName,
+    Passed,
+    Raw,
+    Source,
+    Started,
+    Stop,
+    ThinkingPart,
+)
 
 _TRUE: Final = Raw(b"true")
 _HEADERS: Final[dict[DialectName, tuple[str, ...]]] = {
@@ -41,9 +51,23 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 def source_of(call: Call, dialect: DialectName) -> Source | None:
-    """The client's request, when a vendor of that dialect may have it as it is."""
+    """The client's request, when a vendor of that dialect may have it as it is.
+
+    Anthropic refuses a thought that nobody signed, as another vendor's turn before it may hold:
+    such a call is written anew.
+    """
     source = call.source
-    return source if source is not None and source.dialect is dialect and source.body else None
+    if source is None or source.dialect is not dialect or not source.body:
+        return None
+    return None if dialect is DialectName.MESSAGES and _has_unsigned_thought(call) else source
+
+
+def _has_unsigned_thought(call: Call) -> bool:
+    return any(
+        isinstance(part, ThinkingPart) and not part.signature
+        for message in call.messages
+        for part in message.parts
+    )
 
 
 def headers(source: Source | None, route: Route) -> dict[str, str]:

@@ -31,7 +31,7 @@ from billing.services import holds, ledger, usage, verification
 from billing.types import LotKind, Reservation
 from ideplatform.kit import ids
 from ideplatform.kit.errors import PlatformError
-from tests import databases
+from tests import databases, shares
 from tests.billing.calls import SIMULATOR, publish, tokens
 from tests.billing.funds import a_budget, a_customer, a_reservation, give, money_of, the_call
 from tests.factories import a_user
@@ -413,7 +413,7 @@ def _parts_of(error: BaseException) -> Iterator[BaseException]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("fault", MUTANTS)
+@pytest.mark.parametrize("fault", shares.every(2, MUTANTS))
 def test_a_planted_fault_is_noticed(priced: None, fault: str) -> None:
     _plant(*MUTANTS[fault])
     _require_noticed(Alone)

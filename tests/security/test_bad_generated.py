@@ -21,7 +21,7 @@ from tests.security import attacks
 
 pytestmark = pytest.mark.django_db
 schemathesis.serializer.alias("application/zip", "application/octet-stream")
-SHARE, SCALE = 5, 250
+SHARE, SCALE = 3, 250
 # Streams read on other connections, which see committed rows only (see `test_bad_wire`).
 GENERATED = [
     one

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from ideplatform.kit import ids
-from tests import inprocess, operations
+from tests import inprocess, operations, shares
 from tests.operations import Documented, Request, Stage
 from tests.security import attacks
 from tests.security.attacks import ODD_NUMBERS, faults_of_any, faults_of_refusal
@@ -54,7 +54,7 @@ METHODS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("one", WITH_IDS, ids=str)
+@pytest.mark.parametrize("one", shares.every(2, WITH_IDS), ids=str)
 def test_an_id_that_cannot_be_is_answered_like_an_unknown_one(one: Documented):
     stage = operations.stage()
     free_text = {"name", "agent_id"}  # names of people's choosing: some of the ids are good ones
@@ -68,7 +68,7 @@ def test_an_id_that_cannot_be_is_answered_like_an_unknown_one(one: Documented):
     assert found == {}
 
 
-@pytest.mark.parametrize("one", WITH_IDS, ids=str)
+@pytest.mark.parametrize("one", shares.every(2, WITH_IDS, first=1), ids=str)
 def test_bytes_that_are_no_text_are_refused_in_a_path(one: Documented):
     stage = operations.stage()
     with attacks.nothing_changes():
@@ -100,7 +100,7 @@ def _sent(stage: Stage, one: Documented, name: str, text: str) -> inprocess.Answ
     return attacks.attempt(base.with_(path=base.path.replace(known, text)))
 
 
-@pytest.mark.parametrize("one", ASKING, ids=str)
+@pytest.mark.parametrize("one", shares.every(2, ASKING), ids=str)
 def test_a_query_of_a_wrong_type_is_refused_with_a_pointer_to_it(one: Documented):
     base = operations.stage().request(one)
     with attacks.nothing_changes():
@@ -122,7 +122,7 @@ def _pointer(one: Documented, name: str) -> str | None:
     return None if one.id == "list_usage" and name == "cursor" else f"/{name}"
 
 
-@pytest.mark.parametrize("one", ASKING, ids=str)
+@pytest.mark.parametrize("one", shares.every(2, ASKING, first=1), ids=str)
 def test_an_id_in_a_query_that_cannot_be_is_refused(one: Documented):
     base = operations.stage().request(one)
     with attacks.nothing_changes():

@@ -78,6 +78,8 @@ WRITES_SQL = {
     "ideplatform.outbox.facts",
     "ideplatform.probes",
     "providers.services.estimation",
+    "providers.services.response_log",
+    "providers.services.stored_responses",
     "workspaces.adapters.bulk",
     "workspaces.adapters.listing",
     "workspaces.adapters.subtree",

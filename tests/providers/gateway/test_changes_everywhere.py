@@ -35,7 +35,7 @@ def vendor(paid_door: SimulatorHandle, django_db_blocker: Any) -> Iterator[Simul
         yield paid_door
 
 
-@pytest.fixture(params=["with a bell", "without Redis"])
+@pytest.fixture(params=["with a bell", pytest.param("without Redis", marks=pytest.mark.scale)])
 def doors(vendor: SimulatorHandle, request: pytest.FixtureRequest) -> Iterator[tuple[Door, Door]]:
     """One person's way into each of two web processes."""
     with socket.socket() as nobody:
